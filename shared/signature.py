@@ -1,0 +1,68 @@
+"""A model version's typed inputs and outputs, as its manifest states them and as the gateway compiles them.
+
+Types are R's. Each has one form on the wire between the services (`shared.wire`) and one in JSON (the gateway's contract).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Type(StrEnum):
+    """The column types a signature may name."""
+
+    DOUBLE = "double"
+    INTEGER = "integer"
+    LOGICAL = "logical"
+    STRING = "string"
+    FACTOR = "factor"
+    DATE = "date"
+    DATETIME = "datetime"
+
+
+class Missing(StrEnum):
+    """What the model does with a missing value in a column, probed when it was packaged."""
+
+    VALUE = "value"  # answers as if it were a value
+    NA = "na"  # answers NA for that row
+    FAIL = "fail"  # fails: the column is not nullable
+    DROP = "drop"  # leaves the row out; the worker scores around such rows and answers NA
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One column. `levels` only for factors (codes are 1-based in their order); `range` is information, never a rule."""
+
+    name: str
+    type: Type
+    nullable: bool = False
+    levels: tuple[str, ...] = ()
+    ordered: bool = False
+    range: tuple[float | str, float | str] | None = None
+    missing: Missing | None = None
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """Inputs and outputs in order. `vector`: one output column, answered as bare values; `table`: one object per row."""
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    kind: str = "vector"  # "vector" or "table"
+
+    def takes_all_that(self, older: Signature) -> bool:
+        """Whether every row that `older` takes is taken here too, with the same outputs: the rule for a silent default."""
+        mine = {field.name: field for field in self.inputs}
+        theirs = {field.name: field for field in older.inputs}
+        if mine.keys() != theirs.keys():
+            return False
+        for name, old in theirs.items():
+            new = mine[name]
+            if new.type is not old.type and (old.type, new.type) != (Type.INTEGER, Type.DOUBLE):
+                return False
+            if old.nullable and not new.nullable:
+                return False
+            if not set(old.levels) <= set(new.levels):
+                return False
+        old_outputs = [(field.name, field.type) for field in older.outputs]
+        return self.kind == older.kind and old_outputs == [(field.name, field.type) for field in self.outputs]

@@ -1,0 +1,352 @@
+"""The wire between gateway and scorer: Open Inference Protocol v2 with binary tensors, one tensor per column.
+
+A `Frame` is rows as packed columns, in the signature's order, little-endian, ready to send. Merging concurrent requests is
+concatenation of their buffers, splitting is slicing: no value is ever parsed between the gateway's validation and R.
+
+| column type            | tensors                                                              | missing           |
+|------------------------|----------------------------------------------------------------------|-------------------|
+| double, date, datetime | FP64 (days; seconds since 1970-01-01 UTC)                            | R's NA (any NaN)  |
+| integer, logical       | INT32                                                                | -2147483648       |
+| factor                 | INT32, the 1-based code of the level                                 | -2147483648       |
+| string                 | INT32 `__len.NAME`, bytes per row, then UINT8 `NAME`, UTF-8 in a row | length -2147483648|
+
+Strings are lengths and text apart, not OIP's BYTES with a length before each: R reads both with one vectorised call
+(`readBin`, `readChar`) where BYTES needs a loop over rows. `__items` (INT32) comes last: how many rows each item has; they
+sum to the rows. In an answer only the items that succeeded have rows; a failed item's size is 0 and its error stands in
+`parameters.errors`. Source of the form: the OIP v2 binary data extension (KServe, Triton).
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import msgspec
+
+from shared.signature import Field, Type
+
+assert sys.byteorder == "little", "the wire is packed by array(), which writes the machine's order"  # noqa: S101
+
+NA_INTEGER = -(2**31)
+#: R's NA_real_: a NaN whose low word is 1954. Test for it with isnan: arithmetic may change the payload.
+NA_REAL: float = struct.unpack("<d", (0x7FF00000000007A2).to_bytes(8, "little"))[0]
+HEADER_LENGTH = "inference-header-content-length"
+CONTENT_TYPE = "application/octet-stream"
+ITEMS = "__items"
+LENGTH_PREFIX = "__len."
+_FLOATS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
+_WIDTH = {"FP64": 8, "INT32": 4, "UINT8": 1}
+
+Buffer = bytes | bytearray | memoryview
+
+
+class WireError(ValueError):
+    """The bytes are not a frame of this signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One buffer of a frame: `rows` long, or (`text`) as long as the lengths before it say."""
+
+    name: str
+    datatype: str
+    text: bool = False
+
+    @property
+    def width(self) -> int:
+        """Bytes per element."""
+        return _WIDTH[self.datatype]
+
+
+def tensor_specs(fields: Iterable[Field]) -> tuple[TensorSpec, ...]:
+    """The buffers of a frame of these columns, in order."""
+    specs: list[TensorSpec] = []
+    for field in fields:
+        if field.type is Type.STRING:
+            specs.append(TensorSpec(LENGTH_PREFIX + field.name, "INT32"))
+            specs.append(TensorSpec(field.name, "UINT8", text=True))
+        else:
+            specs.append(TensorSpec(field.name, "FP64" if field.type in _FLOATS else "INT32"))
+    return tuple(specs)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """`rows` rows as one buffer per `TensorSpec`, in order. Immutable by convention: buffers are shared, never written."""
+
+    rows: int
+    buffers: tuple[Buffer, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all buffers together."""
+        return sum(len(buffer) for buffer in self.buffers)
+
+
+# --- values to buffers and back
+
+
+def pack(field: Field, values: Sequence[float | int | bool | str | None]) -> tuple[bytes, ...]:
+    """Pack one column. `None` is NA. Factors come as labels, dates and datetimes as numbers.
+
+    Raises WireError for an integer outside R's, a label that is not a level, text with U+0000.
+    """
+    if field.type in _FLOATS:
+        return (array("d", [NA_REAL if v is None else v for v in values] if None in values else values).tobytes(),)  # type: ignore[arg-type]
+    if field.type is Type.STRING:
+        return _pack_strings(values)  # type: ignore[arg-type]
+    if field.type is Type.FACTOR:
+        codes: dict[object, int] = {level: code for code, level in enumerate(field.levels, start=1)}
+        codes[None] = NA_INTEGER
+        try:
+            return (array("i", [codes[v] for v in values]).tobytes(),)
+        except KeyError as error:
+            raise WireError(f"{error.args[0]!r} is not a level of {field.name}") from error
+    try:
+        packed = array("i", [NA_INTEGER if v is None else v for v in values])  # type: ignore[misc]
+    except OverflowError as error:
+        raise WireError(f"{field.name} has an integer outside R's range") from error
+    return (packed.tobytes(),)
+
+
+def _pack_strings(values: Sequence[str | None]) -> tuple[bytes, bytes]:
+    lengths = array("i")
+    texts: list[bytes] = []
+    for value in values:
+        if value is None:
+            lengths.append(NA_INTEGER)
+            continue
+        text = value.encode()
+        if b"\0" in text:
+            raise WireError("text cannot hold U+0000 in R")
+        lengths.append(len(text))
+        texts.append(text)
+    return lengths.tobytes(), b"".join(texts)
+
+
+def unpack(field: Field, buffers: Sequence[Buffer]) -> list[float | int | bool | str | None]:
+    """The inverse of `pack`, NaN kept for doubles (NA and NaN are both NaN here), NA as None elsewhere.
+
+    Raises WireError for a code that is no level or text that is not UTF-8.
+    """
+    if field.type in _FLOATS:
+        return list(array("d", bytes(buffers[0])))
+    integers = array("i", bytes(buffers[0]))
+    if field.type is Type.STRING:
+        text, end, strings = bytes(buffers[1]), 0, []
+        try:
+            for length in integers:
+                start, end = end, end + max(length, 0)
+                strings.append(None if length == NA_INTEGER else text[start:end].decode())
+        except UnicodeDecodeError as error:
+            raise WireError(f"{field.name} is not UTF-8") from error
+        return strings  # type: ignore[return-value]
+    if field.type is Type.FACTOR:
+        levels: dict[int, str | None] = dict(enumerate(field.levels, start=1))
+        levels[NA_INTEGER] = None
+        try:
+            return [levels[code] for code in integers]
+        except KeyError as error:
+            raise WireError(f"{field.name} has code {error.args[0]}, which is no level") from error
+    if field.type is Type.LOGICAL:
+        return [None if value == NA_INTEGER else bool(value) for value in integers]
+    return [None if value == NA_INTEGER else value for value in integers]
+
+
+def pack_frame(fields: Sequence[Field], columns: Sequence[Sequence[float | int | bool | str | None]]) -> Frame:
+    """A frame from one list per column, all of the same length."""
+    rows = len(columns[0]) if columns else 0
+    return Frame(rows, tuple(b for f, v in zip(fields, columns, strict=True) for b in pack(f, v)))
+
+
+def unpack_frame(fields: Sequence[Field], frame: Frame) -> list[list[float | int | bool | str | None]]:
+    """One list per column."""
+    buffers, columns = iter(frame.buffers), []
+    for field in fields:
+        count = 2 if field.type is Type.STRING else 1
+        columns.append(unpack(field, [next(buffers) for _ in range(count)]))
+    return columns
+
+
+# --- frames to frames
+
+
+def merge(frames: Sequence[Frame]) -> Frame:
+    """The rows of all frames, in order. All are of one signature."""
+    if len(frames) == 1:
+        return frames[0]
+    return Frame(sum(f.rows for f in frames), tuple(map(b"".join, zip(*(f.buffers for f in frames), strict=True))))
+
+
+def split(specs: Sequence[TensorSpec], frame: Frame, sizes: Sequence[int]) -> list[Frame]:
+    """The inverse of `merge`: one frame per size. Raises WireError unless the sizes sum to the rows."""
+    if sum(sizes) != frame.rows or min(sizes, default=0) < 0:
+        raise WireError(f"items of {sum(sizes)} rows in a frame of {frame.rows}")
+    if len(sizes) == 1:
+        return [frame]
+    ends = list(accumulate(sizes, initial=0))
+    columns: list[list[Buffer]] = []
+    offsets: list[int] = []
+    for spec, buffer in zip(specs, frame.buffers, strict=True):
+        view = memoryview(buffer)
+        if spec.text:
+            columns.append([view[a:b] for a, b in zip(_at(offsets, ends), _at(offsets, ends[1:]), strict=False)])
+            continue
+        if spec.name.startswith(LENGTH_PREFIX):
+            offsets = list(accumulate((max(n, 0) for n in array("i", bytes(buffer))), initial=0))
+        columns.append([view[a * spec.width : b * spec.width] for a, b in zip(ends, ends[1:], strict=False)])
+    return [Frame(size, tuple(c[i] for c in columns)) for i, size in enumerate(sizes)]
+
+
+def _at(offsets: Sequence[int], rows: Iterable[int]) -> Iterable[int]:
+    return (offsets[row] for row in rows)
+
+
+# --- messages
+
+
+class ItemError(msgspec.Struct, frozen=True):
+    """Why item number `item` (0-based) has no rows in this answer. `code` is one of `shared.errors.ITEM_ERRORS`."""
+
+    item: int
+    code: str
+    detail: str
+
+
+class _Parameters(msgspec.Struct, omit_defaults=True):
+    binary_data_size: int | None = None
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    datatype: str
+    shape: tuple[int]
+    parameters: _Parameters
+
+
+class _MessageParameters(msgspec.Struct, omit_defaults=True):
+    errors: tuple[ItemError, ...] = ()
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Tensor]
+    id: str = ""
+
+
+class _Response(msgspec.Struct):
+    model_name: str
+    model_version: str
+    outputs: list[_Tensor]
+    parameters: _MessageParameters = msgspec.field(default_factory=_MessageParameters)
+
+
+_decode_request = msgspec.json.Decoder(_Request)
+_decode_response = msgspec.json.Decoder(_Response)
+_encode = msgspec.json.Encoder().encode
+
+
+def _tensors(specs: Sequence[TensorSpec], frame: Frame, items: Sequence[int]) -> tuple[list[_Tensor], list[Buffer]]:
+    tensors = [
+        _Tensor(s.name, s.datatype, (len(b) // s.width,), _Parameters(len(b)))
+        for s, b in zip(specs, frame.buffers, strict=True)
+    ]
+    tensors.append(_Tensor(ITEMS, "INT32", (len(items),), _Parameters(4 * len(items))))
+    return tensors, [*frame.buffers, array("i", items).tobytes()]
+
+
+def encode_request(specs: Sequence[TensorSpec], frame: Frame, items: Sequence[int]) -> tuple[int, bytes]:
+    """The header's length (for `Inference-Header-Content-Length`) and the whole body."""
+    tensors, buffers = _tensors(specs, frame, items)
+    head = _encode(_Request(tensors))
+    return len(head), b"".join((head, *buffers))
+
+
+def encode_response(
+    model: str,
+    version: str,
+    specs: Sequence[TensorSpec],
+    frame: Frame,
+    items: Sequence[int],
+    errors: Sequence[ItemError] = (),
+) -> tuple[int, bytes]:
+    """As `encode_request`, for an answer; a failed item has size 0 and an entry in `errors`."""
+    tensors, buffers = _tensors(specs, frame, items)
+    head = _encode(_Response(model, version, tensors, _MessageParameters(tuple(errors))))
+    return len(head), b"".join((head, *buffers))
+
+
+def decode_request(specs: Sequence[TensorSpec], body: Buffer, header_length: int) -> tuple[Frame, list[int]]:
+    """The frame and its item sizes. Raises WireError for anything that is not exactly one frame of `specs`."""
+    try:
+        request = _decode_request.decode(bytes(body[:header_length]))
+    except msgspec.MsgspecError as error:
+        raise WireError(f"header: {error}") from error
+    frame, items = _frame(specs, request.inputs, memoryview(body)[header_length:])
+    if not items or min(items) < 1:
+        raise WireError("every item has at least one row")
+    return frame, items
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came: who answered, the rows of the items that succeeded, and why the others did not."""
+
+    model: str
+    version: str
+    frame: Frame
+    items: list[int]
+    errors: tuple[ItemError, ...]
+
+
+def decode_response(specs: Sequence[TensorSpec], body: Buffer, header_length: int) -> Answer:
+    """The inverse of `encode_response`. Raises WireError for anything else, also where items, rows and errors disagree."""
+    try:
+        response = _decode_response.decode(bytes(body[:header_length]))
+    except msgspec.MsgspecError as error:
+        raise WireError(f"header: {error}") from error
+    frame, items = _frame(specs, response.outputs, memoryview(body)[header_length:])
+    failed = {error.item for error in response.parameters.errors}
+    if any((size == 0) != (index in failed) for index, size in enumerate(items)) or not failed <= set(range(len(items))):
+        raise WireError("items without rows and errors disagree")
+    return Answer(response.model_name, response.model_version, frame, items, response.parameters.errors)
+
+
+def _frame(specs: Sequence[TensorSpec], tensors: Sequence[_Tensor], data: memoryview) -> tuple[Frame, list[int]]:
+    expected = [(s.name, s.datatype) for s in specs] + [(ITEMS, "INT32")]
+    if [(t.name, t.datatype) for t in tensors] != expected:
+        raise WireError("the tensors are not the signature's columns")
+    buffers: list[memoryview] = []
+    at = 0
+    rows: int | None = None
+    text_bytes = 0
+    for index, tensor in enumerate(tensors):
+        size = tensor.parameters.binary_data_size
+        if size is None or size != tensor.shape[0] * _WIDTH[tensor.datatype] or at + size > len(data) or size < 0:
+            raise WireError(f"{tensor.name}: size and shape disagree")
+        buffer = data[at : at + size]
+        at += size
+        if index < len(specs):
+            if specs[index].text:
+                if size != text_bytes:
+                    raise WireError(f"{tensor.name}: lengths and text disagree")
+            elif rows is not None and rows != tensor.shape[0]:
+                raise WireError("columns differ in length")
+            else:
+                rows = tensor.shape[0]
+            if tensor.name.startswith(LENGTH_PREFIX):
+                lengths = array("i", bytes(buffer))
+                if any(n < 0 and n != NA_INTEGER for n in lengths):
+                    raise WireError(f"{tensor.name}: a negative length")
+                text_bytes = sum(n for n in lengths if n > 0)
+        buffers.append(buffer)
+    if at != len(data):
+        raise WireError("bytes after the last tensor")
+    items = list(array("i", bytes(buffers.pop())))
+    rows = rows if rows is not None else sum(items)
+    if sum(items) != rows or min(items, default=0) < 0:
+        raise WireError(f"items of {sum(items)} rows in a frame of {rows}")
+    return Frame(rows, tuple(buffers)), items
