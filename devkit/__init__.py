@@ -1,0 +1,1 @@
+"""For laptops and tests only: an Entra stand-in, certificates, starting and stopping a stack."""

@@ -1,0 +1,1 @@
+"""The gateway: identity, limits and data are checked here; predictions are made elsewhere."""

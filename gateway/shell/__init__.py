@@ -1,0 +1,1 @@
+"""The doing: sockets, keys, stores. Every rule it follows is in core."""
