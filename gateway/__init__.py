@@ -1,1 +1,1 @@
-"""The gateway: identity, limits and data are checked here; predictions are made elsewhere."""
+"""The gateway: identity, limits, contracts and coalescing in front of the scorer. It never runs R and never reads the store."""

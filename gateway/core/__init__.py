@@ -1,1 +1,1 @@
-"""Decisions: no asyncio, no HTTP, no clock, no logging. Time is an argument."""
+"""Decisions: pure, without asyncio, HTTP, clock or logging. They take `now` as an argument and return what to do."""

@@ -1,1 +1,1 @@
-"""The doing: sockets, keys, stores. Every rule it follows is in core."""
+"""I/O: keys, Redis, scorer pods, bodies. Each module carries out what a module of `gateway.core` decided."""

@@ -1,0 +1,131 @@
+"""Coalescing as group commit: which waiting requests leave together, and when.
+
+While a slot is free a request leaves at once. While all slots are busy requests gather in lanes, one lane per model version
+(and caller, where the policy says `own`), and the slot that frees next takes what its lane has gathered, up to a row limit.
+Lanes take turns, so no model starves another. A batch never mixes lanes, so never models, versions or options.
+
+Pure: `offer`, `finish` and `withdraw` change the state and return the batches that must leave now; assigning is marking busy.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from shared.errors import OverloadedError
+from shared.wire import Frame
+
+Reply = TypeVar("Reply")
+
+
+@dataclass(slots=True, eq=False)
+class Item(Generic[Reply]):
+    """One request's rows. `lane` says with which others it may share a run; `reply` is the shell's and is not looked at."""
+
+    lane: Hashable
+    frame: Frame
+    deadline_s: float
+    reply: Reply
+    alone: bool = False
+    lost_pods: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, eq=False)
+class Batch(Generic[Reply]):
+    """What leaves together, in the order it came."""
+
+    lane: Hashable
+    items: list[Item[Reply]]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all items."""
+        return sum(item.frame.rows for item in self.items)
+
+    @property
+    def deadline_s(self) -> float:
+        """The latest item's: the batch runs on when an earlier caller has been answered 504."""
+        return max(item.deadline_s for item in self.items)
+
+
+@dataclass(slots=True)
+class Coalescer(Generic[Reply]):
+    """The lanes and slots of one gateway process.
+
+    `slots` is how many batches may be away at once; it may change at any time (a smaller number takes effect as batches
+    finish). At most `max_waiting_rows` wait; `offer` raises OverloadedError beyond. One item larger than `max_batch_rows`
+    leaves alone.
+    """
+
+    slots: int
+    max_batch_rows: int
+    max_waiting_rows: int
+    away: int = 0
+    waiting_rows: int = 0
+    _lanes: OrderedDict[Hashable, deque[Item[Reply]]] = field(default_factory=OrderedDict)
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait."""
+        return sum(map(len, self._lanes.values()))
+
+    def offer(self, item: Item[Reply], now: float) -> list[Batch[Reply]]:
+        """Add one item; the batches that leave now."""
+        if self.waiting_rows and self.waiting_rows + item.frame.rows > self.max_waiting_rows:
+            raise OverloadedError(retry_after_ms=1000)
+        self._lanes.setdefault(item.lane, deque()).append(item)
+        self.waiting_rows += item.frame.rows
+        return self._assign(now)
+
+    def again(self, items: list[Item[Reply]], now: float) -> list[Batch[Reply]]:
+        """Items whose batch was lost, each to leave alone and before others of its lane."""
+        for item in reversed(items):
+            item.alone = True
+            self._lanes.setdefault(item.lane, deque()).appendleft(item)
+            self.waiting_rows += item.frame.rows
+        return self._assign(now)
+
+    def finish(self, now: float) -> list[Batch[Reply]]:
+        """A batch came back (or was lost): its slot is free; the batches that leave now."""
+        self.away -= 1
+        return self._assign(now)
+
+    def withdraw(self, item: Item[Reply]) -> bool:
+        """Drop a waiting item whose caller has gone; False if it is away already."""
+        lane = self._lanes.get(item.lane)
+        if lane is None or item not in lane:
+            return False
+        lane.remove(item)
+        self.waiting_rows -= item.frame.rows
+        if not lane:
+            del self._lanes[item.lane]
+        return True
+
+    def _assign(self, now: float) -> list[Batch[Reply]]:
+        batches = []
+        while self._lanes and self.away < self.slots:
+            key, lane = self._lanes.popitem(last=False)
+            items = self._take(lane, now)
+            if lane:
+                self._lanes[key] = lane  # at the end: lanes take turns
+            if items:
+                self.away += 1
+                batches.append(Batch(key, items))
+        return batches
+
+    def _take(self, lane: deque[Item[Reply]], now: float) -> list[Item[Reply]]:
+        items: list[Item[Reply]] = []
+        rows = 0
+        while lane:
+            item = lane[0]
+            if items and (item.alone or items[0].alone or rows + item.frame.rows > self.max_batch_rows):
+                break
+            lane.popleft()
+            self.waiting_rows -= item.frame.rows
+            if item.deadline_s <= now:
+                continue  # its caller has been answered 504
+            items.append(item)
+            rows += item.frame.rows
+        return items

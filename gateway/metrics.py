@@ -1,0 +1,49 @@
+"""What the gateway counts: names, units and meanings are in docs/reference/metrics.md. Labels are bounded: never a caller, a path or a version as sent."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
+
+
+class Metrics:
+    """One registry per process; `GET /metrics` on the internal port shows it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "scoregate_requests", "Scoring requests answered.", ["model", "status", "code"], registry=self.registry
+        )
+        self.stage = Histogram(
+            "scoregate_stage_seconds", "Time in each stage of a scoring request.", ["stage"], buckets=_SECONDS, registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "scoregate_request_seconds", "Time from a request's head to its answer.", ["model"], buckets=_SECONDS, registry=self.registry
+        )
+        self.rows_per_call = Histogram(
+            "scoregate_rows_per_call", "Rows in each call to a scorer.", ["model"], buckets=_ROWS, registry=self.registry
+        )
+        self.calls = Counter("scoregate_scorer_calls", "Calls to a scorer.", ["model"], registry=self.registry)
+        self.saved = Counter(
+            "scoregate_r_calls_saved", "Requests that shared a call with an earlier one.", ["model"], registry=self.registry
+        )
+        self.in_flight = Gauge("scoregate_requests_in_flight", "Scoring requests being served.", registry=self.registry)
+        self.waiting_rows = Gauge("scoregate_waiting_rows", "Rows that wait for a slot.", registry=self.registry)
+        self.authentications = Counter(
+            "scoregate_authentication_failures", "Requests refused with 401, by reason.", ["reason"], registry=self.registry
+        )
+        self.limiter_shared = Gauge(
+            "scoregate_limiter_shared", "1 while limits are counted in Redis, 0 while in this process alone.", registry=self.registry
+        )
+        self.keys_age = Gauge("scoregate_keys_age_seconds", "Age of Entra's signing keys.", registry=self.registry)
+
+    def batch(self, model: str, rows: int, items: int) -> None:
+        """A batch of `items` requests with `rows` rows left for a scorer."""
+        self.rows_per_call.labels(model).observe(rows)
+        self.calls.labels(model).inc()
+        if items > 1:
+            self.saved.labels(model).inc(items - 1)

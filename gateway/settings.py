@@ -1,0 +1,74 @@
+"""The gateway's settings: the only reader of its environment. docs/reference/settings.md is held against this file by a test."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from shared.settings import Doc
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class GatewaySettings(Struct, frozen=True, kw_only=True):
+    """Every setting, in the order of the reference. Paths are read at start; only the policy and keys files hold secrets."""
+
+    host: Annotated[str, Doc("Address of the public port.")] = "127.0.0.1"
+    port: Annotated[Port, Doc("Public port; 0 picks a free one.")] = 8080
+    internal_host: Annotated[str, Doc("Address of the internal port: /healthz, /readyz, /metrics.")] = "127.0.0.1"
+    internal_port: Annotated[Port, Doc("Internal port; 0 picks a free one. Further processes always pick one.")] = 9090
+    workers: Annotated[Annotated[int, Meta(ge=1, le=64)], Doc("Processes on the public port (SO_REUSEPORT).")] = 1
+    reuse_port: Annotated[bool, Doc("Share the public port with other gateway processes of this machine.")] = False
+
+    scorer_urls: Annotated[
+        tuple[str, ...], Doc("Scorers, comma-separated; every address behind a name is a pod of its own.")
+    ]
+    internal_key_file: Annotated[str, Doc("PEM file with the Ed25519 private key that signs calls to the scorer.")]
+    policy_file: Annotated[str, Doc("The policy: who may score what, and how much of it (YAML).")]
+    catalogue_poll_s: Annotated[Seconds, Doc("How often each pod is asked for its model versions, in seconds.")] = 2.0
+
+    tenants: Annotated[tuple[str, ...], Doc("Entra tenant ids whose tokens are taken, comma-separated.")]
+    audiences: Annotated[tuple[str, ...], Doc("Audiences taken: the App ID URI and the client id, comma-separated.")]
+    authority: Annotated[str, Doc("Entra's address: discovery and keys.")] = "https://login.microsoftonline.com"
+    issuers: Annotated[
+        tuple[str, ...], Doc("Issuer templates with {tid}; none means both forms of `authority`'s cloud.")
+    ] = ()
+    ca_file: Annotated[str | None, Doc("PEM file of the CA that signed the authority's certificate, if not public.")] = None
+
+    redis_url: Annotated[
+        str | None, Doc("Where limits are counted; none counts in each process' own memory, which is not exact for several.")
+    ] = None
+    trusted_proxies: Annotated[tuple[str, ...], Doc("Networks (CIDR) whose X-Forwarded-For is believed.")] = ()
+    failed_logins: Annotated[str, Doc("Failed authentications per address before 429, as N/second, minute, hour or day.")] = "100/minute"
+    public_pages: Annotated[str, Doc("Requests for the docs page per address, as N/second, minute, hour or day.")] = "600/minute"
+
+    max_body_bytes: Annotated[Count, Doc("Largest request body, also after gunzip, in bytes.")] = 16 * 1024 * 1024
+    max_rows: Annotated[Count, Doc("Most rows in one request.")] = 100_000
+    body_timeout_s: Annotated[Seconds, Doc("Time a request body may take to arrive, in seconds.")] = 20.0
+    default_timeout_ms: Annotated[
+        Annotated[int, Meta(ge=50, le=60_000)], Doc("Time to answer when the client names none, in milliseconds.")
+    ] = 10_000
+    max_in_flight: Annotated[Count, Doc("Requests in one process at once; more are answered 503.")] = 2_000
+    max_batch_rows: Annotated[Count, Doc("Most rows that requests of one model version are gathered to.")] = 4_096
+    max_waiting_rows: Annotated[Count, Doc("Most rows that may wait for a scorer; more are answered 503.")] = 200_000
+
+    drain_delay_s: Annotated[
+        Annotated[float, Meta(ge=0, le=300)], Doc("After SIGTERM: unready but still serving, in seconds, so that routing follows.")
+    ] = 0.0
+    drain_s: Annotated[Seconds, Doc("After that: the longest wait for requests in flight, in seconds.")] = 30.0
+    log_format: Annotated[Literal["json", "console"], Doc("json or console.")] = "json"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("debug, info, warning or error.")] = "info"
+
+    def __post_init__(self) -> None:
+        """Rules of one setting that a type cannot say."""
+        for url in self.scorer_urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"GATEWAY_SCORER_URLS: {url!r} must begin with http:// or https://")
+        if not self.authority.startswith("https://"):
+            raise ValueError("GATEWAY_AUTHORITY must begin with https://: keys over plain HTTP could be anyone's")
+        for name, values in (("SCORER_URLS", self.scorer_urls), ("TENANTS", self.tenants), ("AUDIENCES", self.audiences)):
+            if not values:
+                raise ValueError(f"GATEWAY_{name} is empty")

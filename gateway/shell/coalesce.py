@@ -1,0 +1,154 @@
+"""Carries out what `gateway.core.coalesce` decides: batches leave as tasks, answers go to whoever still waits.
+
+A caller waits until its own deadline and no longer; the batch runs on. A batch whose pod gave no answer is sent again, once,
+elsewhere, each item alone, from the retry budget; an item that has lost two pods is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.core.coalesce import Batch, Coalescer, Item
+from gateway.core.contract import Contract
+from gateway.shell.pods import NoAnswerError, PodClient
+from shared.deadline import Deadline
+from shared.errors import (
+    ITEM_ERRORS,
+    DeadlineExceededError,
+    ScoregateError,
+    UnavailableError,
+    UpstreamError,
+    VersionNotHereError,
+)
+from shared.wire import Frame, merge, split
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A caller that waits: its contract, the pods that have the version, the id of its request."""
+
+    contract: Contract
+    pods: Callable[[], frozenset[str]]
+    request_id: str
+    answer: asyncio.Future[Frame]
+    retry: bool
+
+
+class Forwarder:
+    """The coalescer of one process at work. `on_batch(model, rows, items)` is told of every batch that left."""
+
+    def __init__(
+        self, pods: PodClient, coalescer: Coalescer[Waiting], on_batch: Callable[[str, int, int], None]
+    ) -> None:
+        self.coalescer = coalescer
+        self._pods = pods
+        self._on_batch = on_batch
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def score(self, item: Item[Waiting]) -> Frame:
+        """The item's rows, scored. Raises DeadlineExceededError at its deadline, or what became of it."""
+        now = time.monotonic()
+        self._pods.pods.earn_retry()
+        self.coalescer.slots = self._pods.slots
+        self._leave(self.coalescer.offer(item, now))
+        try:
+            async with asyncio.timeout(max(0.0, item.deadline_s - now)):
+                return await item.reply.answer
+        except TimeoutError as error:
+            raise DeadlineExceededError from error
+        finally:
+            item.reply.answer.cancel()
+            self.coalescer.withdraw(item)
+
+    def _leave(self, batches: list[Batch[Waiting]]) -> None:
+        for batch in batches:
+            task = asyncio.create_task(self._run(batch), name="batch")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, batch: Batch[Waiting]) -> None:
+        try:
+            await self._send(batch)
+        except ScoregateError as error:
+            _refuse(batch.items, error)
+        except Exception:
+            log.exception("gateway.batch.failed")
+            _refuse(batch.items, ScoregateError())
+        finally:
+            self._leave(self.coalescer.finish(time.monotonic()))
+
+    async def _send(self, batch: Batch[Waiting]) -> None:
+        now = time.monotonic()
+        first = batch.items[0]
+        contract = first.reply.contract
+        lost = frozenset().union(*(item.lost_pods for item in batch.items))
+        pod = self._pods.pods.choose(first.reply.pods(), now, avoid=lost)
+        if pod is None:
+            raise UnavailableError("no scorer has this model version just now", retry_after_ms=1000)
+        timeout_ms = Deadline(batch.deadline_s).inner_ms(now)
+        if timeout_ms == 0:
+            raise DeadlineExceededError
+        sizes = [item.frame.rows for item in batch.items]
+        entry = contract.entry
+        self._on_batch(entry.model, batch.rows, len(sizes))
+        try:
+            answer = await self._pods.infer(
+                pod,
+                entry.model,
+                entry.version,
+                contract.input_specs,
+                contract.output_specs,
+                merge([item.frame for item in batch.items]),
+                sizes,
+                timeout_ms,
+                first.reply.request_id,
+            )
+        except (NoAnswerError, VersionNotHereError) as error:
+            self._again(batch, pod.address, error)
+            return
+        errors = {error.item: error for error in answer.errors}
+        for index, (item, frame) in enumerate(
+            zip(batch.items, split(contract.output_specs, answer.frame, answer.items), strict=True)
+        ):
+            if item.reply.answer.done():
+                continue
+            if index in errors:
+                kind = ITEM_ERRORS.get(errors[index].code, UpstreamError)
+                item.reply.answer.set_exception(kind(errors[index].detail))
+            else:
+                item.reply.answer.set_result(frame)
+
+    def _again(self, batch: Batch[Waiting], lost: str, error: Exception) -> None:
+        log.warning("gateway.batch.lost", pod=lost, items=len(batch.items), error=str(error))
+        now = time.monotonic()
+        retry: list[Item[Waiting]] = []
+        for item in batch.items:
+            item.lost_pods |= {lost}
+            elsewhere = self._pods.pods.choose(item.reply.pods(), now, avoid=item.lost_pods) is not None
+            if item.reply.answer.done():
+                continue
+            if isinstance(error, VersionNotHereError) and elsewhere and len(item.lost_pods) < 3:
+                retry.append(item)  # "not here" means another pod, not a failure
+            elif len(item.lost_pods) < 2 and elsewhere and item.reply.retry and self._pods.pods.spend_retry():
+                retry.append(item)
+            elif isinstance(error, VersionNotHereError):
+                item.reply.answer.set_exception(UnavailableError("the version is being replaced; try again", retry_after_ms=500))
+            else:
+                item.reply.answer.set_exception(UpstreamError(retry_after_ms=1000))
+        if retry:
+            self._leave(self.coalescer.again(retry, now))
+
+
+def _refuse(items: list[Item[Waiting]], error: ScoregateError) -> None:
+    for item in items:
+        if not item.reply.answer.done():
+            item.reply.answer.set_exception(
+                type(error)(error.detail, retry_after_ms=error.retry_after_ms, reason=error.reason)
+            )

@@ -1,0 +1,109 @@
+"""Two uvicorn servers in one event loop, public and internal, and the order in which they stop.
+
+Both services start and end the same way: bind, announce on stdout, serve; on SIGTERM or SIGINT become unready, keep serving
+for the drain delay (routing needs time to follow), stop accepting, let requests in flight end within `drain_s`, and only then
+stop the internal port, so that probes and metrics can be read to the last. uvicorn's own signal handling is left out: two
+servers would fight over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import uvicorn
+
+_BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A listening TCP socket; port 0 picks a free one. Raises OSError that names the address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    sock.setblocking(False)
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """`http://host:port` of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _server(app: Any, drain_s: float, **options: Any) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            timeout_graceful_shutdown=max(1, round(drain_s)),
+            **options,
+        )
+    )
+
+
+async def serve(
+    service: str,
+    public: tuple[Any, socket.socket],
+    internal: tuple[Any, socket.socket],
+    *,
+    on_drain: Callable[[], None],
+    drain_delay_s: float,
+    drain_s: float,
+    **options: Any,
+) -> None:
+    """Serve both ASGI apps on their listening sockets until a signal has been obeyed.
+
+    `on_drain` is called first when a signal comes (readiness goes off there); a second signal ends the wait for requests in
+    flight. `options` go to the public server's uvicorn.Config. Announces itself with one JSON line on stdout.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    outer, inner = _server(public[0], drain_s, **options), _server(internal[0], 1.0)
+
+    def asked() -> None:
+        if stop.is_set():
+            outer.force_exit = True
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    line = {"event": "listening", "service": service, "url": url_of(public[1]), "internal_url": url_of(internal[1])}
+    outer_task = asyncio.create_task(outer.serve(sockets=[public[1]]))
+    inner_task = asyncio.create_task(inner.serve(sockets=[internal[1]]))
+    print(msgspec.json.encode(line).decode(), flush=True)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, outer_task, inner_task}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    on_drain()
+    if drain_delay_s and not outer_task.done():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(outer_task), drain_delay_s)
+    outer.should_exit = True
+    await outer_task
+    inner.should_exit = True
+    await inner_task
