@@ -1,0 +1,65 @@
+"""Which pod gets a batch, and when a lost one may be tried again."""
+
+from __future__ import annotations
+
+from gateway.core.pods import RETRY_MOST, Pods
+
+
+def pods(*names: str) -> Pods:
+    found = Pods()
+    found.keep(names)
+    return found
+
+
+def test_the_least_loaded_pod_that_has_the_version_is_chosen() -> None:
+    p = pods("a", "b", "c")
+    p.started(p.by_address["b"], 10)
+    assert p.choose(frozenset("bc"), 0) is p.by_address["c"]
+    p.started(p.by_address["c"], 50)
+    assert p.choose(frozenset("bc"), 0) is p.by_address["b"]
+    assert p.choose(frozenset(), 0) is None
+
+
+def test_a_pod_with_more_workers_takes_more() -> None:
+    p = pods("a", "b")
+    p.by_address["b"].workers = 4
+    for address in "ab":
+        p.started(p.by_address[address], 10)
+    assert p.choose(frozenset("ab"), 0) is p.by_address["b"]
+
+
+def test_a_pod_that_gave_no_answer_comes_last_until_its_time_is_over_or_it_answers() -> None:
+    p = pods("a", "b", "c")
+    p.failed(p.by_address["a"], now=0)
+    p.started(p.by_address["b"], 1000)
+    p.started(p.by_address["c"], 1000)
+    assert p.choose(frozenset("ab"), 0.5) is p.by_address["b"]
+    p.answered(p.by_address["a"])
+    assert p.choose(frozenset("ab"), 0.5) is p.by_address["a"]
+
+
+def test_when_more_than_half_look_ejected_none_counts_as_ejected() -> None:
+    p = pods("a", "b", "c")
+    p.failed(p.by_address["a"], now=0)
+    p.failed(p.by_address["b"], now=0)
+    p.started(p.by_address["c"], 1000)
+    assert p.choose(frozenset("ac"), 0.5) is p.by_address["a"]
+
+
+def test_a_lost_pod_is_avoided() -> None:
+    p = pods("a", "b")
+    assert p.choose(frozenset("ab"), 0, avoid=frozenset("a")) is p.by_address["b"]
+    assert p.choose(frozenset("a"), 0, avoid=frozenset("a")) is None
+
+
+def test_retries_are_at_most_a_tenth_of_requests_once_the_savings_are_spent() -> None:
+    p = pods("a")
+    assert sum(p.spend_retry() for _ in range(1000)) == RETRY_MOST
+    for _ in range(100):
+        p.earn_retry()
+    assert 9 <= sum(p.spend_retry() for _ in range(1000)) <= 10
+
+
+def test_a_pod_shows_its_state_to_an_operator() -> None:
+    p = pods("http://10.0.0.1:8081")
+    assert repr(p.by_address["http://10.0.0.1:8081"]) == "<Pod http://10.0.0.1:8081 workers=1 batches=0 failures=0>"
