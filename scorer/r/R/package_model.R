@@ -1,0 +1,1 @@
+package_model <- function(...) stop("not yet")

@@ -1,0 +1,106 @@
+# The Plumber side of a worker: a router with one real route, and what its handler does with a frame.
+#
+# The router has no filters: a query, cookies, a shared secret and a parser are of no use between supervisor and worker,
+# and the default ones cost more than the rest of the call. The handler takes the body as it came and fills `res` itself.
+
+#' The router of a worker
+#'
+#' @param model From `load_model_package()`.
+#' @return A Plumber router with `POST /predict` and `GET /ping`. Built once in the zygote; its forks share it.
+#' @noRd
+build_router <- function(model) {
+  envir <- new.env(parent = asNamespace("scoregate"))
+  envir$predict_frame <- frame_predictor(model)
+  router <- plumber::Plumber$new(
+    system.file("plumber", "plumber.R", package = "scoregate", mustWork = TRUE),
+    filters = NULL, envir = envir
+  )
+  router$setDebug(FALSE)
+  router
+}
+
+#' A function of a request's body and number of rows that returns what to answer
+#'
+#' @return `function(body, rows)` giving a list with `status`, `body` (raw) and `headers`.
+#' @noRd
+frame_predictor <- function(model) {
+  inputs <- frame_codec(model$signature$inputs)
+  outputs <- frame_codec(model$signature$outputs)
+  function(body, rows) {
+    state <- session_state()
+    on.exit(restore_session(state))
+    tryCatch(
+      {
+        columns <- predict_rows(model, decode_frame(inputs, body, rows))
+        list(status = 200L, body = encode_frame(outputs, columns, rows), headers = list(`X-Rows` = format_rows(rows)))
+      },
+      scoregate_wrong_length = function(error) refusal("wrong_length", error),
+      scoregate_bad_output = function(error) refusal("bad_output", error),
+      error = function(error) refusal("prediction_failed", error)
+    )
+  }
+}
+
+format_rows <- function(rows) sprintf("%.0f", rows)
+
+refusal <- function(code, error) {
+  message <- substr(iconv(conditionMessage(error), to = "UTF-8", sub = "?"), 1L, 2000L)
+  list(status = 500L, body = charToRaw(message), headers = list(`X-Error-Code` = code))
+}
+
+#' Answer one Plumber request by filling its response
+#' @noRd
+answer_predict <- function(predict_frame, req, res) {
+  body <- req$rook.input$read()
+  rows <- suppressWarnings(as.numeric(req$HTTP_X_ROWS))
+  if (length(rows) != 1L || is.na(rows) || rows < 0) {
+    rows <- 0
+  }
+  answer <- predict_frame(body, rows)
+  res$status <- answer$status
+  res$body <- answer$body
+  for (name in names(answer$headers)) {
+    res$setHeader(name, answer$headers[[name]])
+  }
+  if (too_many_connections()) {
+    res$setHeader("X-Retire", "connections")
+  }
+  res$setHeader("Content-Type", "application/octet-stream")
+  res
+}
+
+# --- what a call must not leave behind
+
+session_state <- function() {
+  globals <- globalenv()
+  list(
+    wd = getwd(), options = options(), locale = Sys.getlocale(), tz = Sys.getenv("TZ"), search = search(),
+    kind = RNGkind(), seed = get0(".Random.seed", globals, inherits = FALSE),
+    sinks = sink.number(), message_sink = sink.number("message")
+  )
+}
+
+restore_session <- function(state) {
+  while (sink.number() > state$sinks) sink()
+  if (sink.number("message") != state$message_sink) sink(type = "message")
+  if (!identical(getwd(), state$wd)) setwd(state$wd)
+  if (!identical(now <- options(), state$options)) {
+    added <- setdiff(names(now), names(state$options))
+    options(c(state$options, stats::setNames(vector("list", length(added)), added)))
+  }
+  if (!identical(Sys.getlocale(), state$locale)) suppressWarnings(Sys.setlocale("LC_ALL", "C.UTF-8"))
+  if (!identical(Sys.getenv("TZ"), state$tz)) Sys.setenv(TZ = state$tz)
+  for (extra in setdiff(search(), state$search)) detach(extra, character.only = TRUE)
+  if (!identical(RNGkind(), state$kind)) do.call(RNGkind, as.list(state$kind))
+  if (is.null(state$seed)) {
+    suppressWarnings(rm(".Random.seed", envir = globalenv()))
+  } else {
+    assign(".Random.seed", state$seed, envir = globalenv())
+  }
+}
+
+#' R stops at 128 connections; a worker near that asks to be replaced
+#' @noRd
+too_many_connections <- function() nrow_connections() > 100L
+
+nrow_connections <- function() length(getAllConnections())

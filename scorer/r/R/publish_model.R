@@ -1,0 +1,1 @@
+publish_model <- function(...) stop("not yet")

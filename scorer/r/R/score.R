@@ -1,0 +1,1 @@
+score <- function(...) stop("not yet")

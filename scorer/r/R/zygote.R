@@ -1,0 +1,108 @@
+# The zygote: one R process per model version. It loads the packages and the model once, then forks workers on order.
+#
+# Orders come as lines on stdin, answers leave as lines on what was stdout; fields are separated by tabs:
+#
+#   fork ID DIR       -> "forked ID PID" (from the process between), "listening ID" (from the worker itself)
+#   warm ROWS FILE    -> "warmed MS": predicts the frame in FILE three times, as a worker would
+#   (end of input)    -> leaves
+#
+# At start it says "loaded R-VERSION BLAS-PATH" or "failed MESSAGE"; "warning MESSAGE" may come before. stdout itself goes to
+# /dev/null, so nothing that packages or models print can be taken for an answer. Two forks make the worker the child of
+# the supervisor (a subreaper), which waits for it; the zygote never does. It predicts nothing but its own example, and
+# that only on order: after a throw-away fork has shown that it does no harm.
+
+#' Load a model package and fork workers on order
+#'
+#' The main function of an R process that `scorer` starts. Reads orders from stdin, returns when stdin ends.
+#'
+#' @param dir The model package, verified by the supervisor.
+#' @return Nothing.
+#' @export
+run_zygote <- function(dir) {
+  orders <- file("stdin", "r")
+  answers <- suppressWarnings(file("/proc/self/fd/1", "w"))
+  parallel:::closeStdout(TRUE)
+  say <- function(...) {
+    cat(gsub("[\t\r\n]+", " ", c(...)), file = answers, sep = "\t")
+    cat("\n", file = answers)
+    flush(answers)
+  }
+  router <- tryCatch(
+    withCallingHandlers(
+      build_router(load_model_package(dir)),
+      warning = function(warning) {
+        say("warning", conditionMessage(warning))
+        tryInvokeRestart("muffleWarning")
+      }
+    ),
+    error = function(error) {
+      say("failed", conditionMessage(error))
+      NULL
+    }
+  )
+  if (is.null(router)) {
+    return(invisible())
+  }
+  unlink(tempdir(), recursive = TRUE) # else the first fork to end would delete it for all
+  call_router(router, "GET", "/ping", raw(), 0)
+  say("loaded", as.character(getRversion()), extSoftVersion()[["BLAS"]])
+  leave <- function(id) {
+    function() {
+      say("listening", id)
+      close(answers)
+      close(orders)
+      parallel:::closeFD(0L)
+      file("/dev/null", "r") # takes descriptor 0, so that no other file gets it
+      parallel:::closeStderr(TRUE)
+    }
+  }
+  while (length(line <- readLines(orders, n = 1L)) > 0L) {
+    order <- strsplit(line, "\t", fixed = TRUE)[[1L]]
+    switch(order[1L],
+      fork = fork_worker(router, order[2L], order[3L], say, leave(order[2L])),
+      warm = say("warmed", warm_up(router, as.numeric(order[2L]), order[3L])),
+      say("failed", paste("unknown order:", line))
+    )
+  }
+  invisible()
+}
+
+#' Fork twice: the one between leaves at once, so the worker becomes the supervisor's child
+#' @noRd
+fork_worker <- function(router, id, dir, say, leave) {
+  between <- parallel:::mcfork(estranged = TRUE)
+  if (!inherits(between, "masterProcess")) {
+    return(invisible())
+  }
+  tryCatch(
+    {
+      worker <- parallel:::mcfork(estranged = TRUE)
+      if (inherits(worker, "masterProcess")) {
+        serve_worker(router, dir, leave)
+      }
+      say("forked", id, worker$pid)
+    },
+    finally = parallel:::mcexit(0L)
+  )
+}
+
+#' Three calls through the whole handler: loads lazy code, compiles, and leaves it to the forks
+#' @return Milliseconds of the last call, as text.
+#' @noRd
+warm_up <- function(router, rows, path) {
+  body <- readBin(path, "raw", file.size(path))
+  took <- vapply(1:3, function(i) system.time(call_router(router, "POST", "/predict", body, rows))[["elapsed"]], 0)
+  sprintf("%.1f", 1000 * took[3L])
+}
+
+#' Call the router as httpuv would
+#' @noRd
+call_router <- function(router, method, path, body, rows) {
+  req <- new.env()
+  req$REQUEST_METHOD <- method
+  req$PATH_INFO <- path
+  req$QUERY_STRING <- ""
+  req$HTTP_X_ROWS <- format_rows(rows)
+  req$rook.input <- list(read = function(...) body)
+  router$call(req)
+}
