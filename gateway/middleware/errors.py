@@ -1,0 +1,115 @@
+"""Turns every exception into an answer: problem+json (RFC 9457), or OIP's `{"error": …}` under /v2. The only place that does.
+
+A ScoregateError is its own answer. Anything else is ours: logged with the request's id, answered 500 without its text.
+"""
+
+from __future__ import annotations
+
+import http
+import math
+import secrets
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.errors import MethodNotAllowedError, NotFoundError, ScoregateError
+
+log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+MAX_PROBLEMS = 100
+
+
+def request_id(scope: Scope) -> str:
+    """The id that the protocol gave this request, or a new one where another server runs the app."""
+    state = scope.setdefault("state", {})
+    found: str | None = state.get("request_id")
+    if found is None:
+        found = state["request_id"] = secrets.token_hex(8)
+    return found
+
+
+def render(error: ScoregateError, *, oip: bool, request: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body of the answer."""
+    headers = {name.lower(): value for name, value in error.headers.items()}
+    if error.retry_after_ms is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_ms / 1000)))
+    headers["x-request-id"] = request
+    headers["cache-control"] = "no-store"
+    if oip:
+        headers["content-type"] = "application/json"
+        text = error.detail
+        if error.problems:
+            text += " " + "; ".join(f"{p['pointer']}: {p['detail']}" for p in error.problems[:5])
+            if error.problems_total > 5:
+                text += f"; and {error.problems_total - 5} more"
+        body = _encode({"error": text})
+    else:
+        headers["content-type"] = "application/problem+json"
+        problem: dict[str, Any] = {
+            "type": f"urn:scoregate:problem:{error.code}",
+            "title": _title(error),
+            "status": error.status,
+            "detail": error.detail,
+            "code": error.reason,
+            "request_id": request,
+        }
+        if error.retry_after_ms is not None:
+            problem["retry_after_ms"] = error.retry_after_ms
+        if error.problems:
+            problem["problems"] = error.problems[:MAX_PROBLEMS]
+            problem["problems_total"] = error.problems_total
+        body = _encode(problem)
+    headers["content-length"] = str(len(body))
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()], body
+
+
+def _title(error: ScoregateError) -> str:
+    return http.HTTPStatus(error.status).phrase
+
+
+class Errors:
+    """The outermost middleware of the public app."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, or answer with what went wrong; an answer already begun is cut off, so that it cannot be mistaken for whole."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+            return
+        except ScoregateError as error:
+            refused = error
+        except HTTPException as error:
+            refused = _of_starlette(error, scope)
+        except Exception:
+            log.exception("gateway.request.failed", request_id=request_id(scope), path=scope["path"])
+            refused = ScoregateError()
+        if started:
+            raise ConnectionAbortedError("failed in the middle of an answer") from refused
+        headers, body = render(refused, oip=scope["path"].startswith("/v2"), request=request_id(scope))
+        await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _of_starlette(error: HTTPException, scope: Scope) -> ScoregateError:
+    if error.status_code == 404:
+        return NotFoundError(f"there is nothing at {scope['path'][:200]!r}; GET /docs lists what there is")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowedError(f"this address takes {allowed or 'another method'}", headers=error.headers)
+    log.error("gateway.request.unexpected_status", status=error.status_code)
+    return ScoregateError()
