@@ -15,10 +15,9 @@ serve_worker <- function(router, dir, leave) {
       Sys.setenv(TMPDIR = dir)
       tempdir(check = TRUE)
       setwd(dir)
-      compiler::enableJIT(3L)
       disable_quit()
-      server <- httpuv::startPipeServer(file.path(dir, "s"), strtoi("177", 8L), router, quiet = TRUE)
-      on.exit(server$stop())
+      httpuv::startPipeServer(file.path(dir, "s"), strtoi("177", 8L), router, quiet = TRUE)
+      compiler::enableJIT(3L) # after the server: compiling what starts it costs more than running it once
       leave()
       repeat later::run_now(Inf)
     },

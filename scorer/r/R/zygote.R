@@ -29,7 +29,7 @@ run_zygote <- function(dir) {
   }
   router <- tryCatch(
     withCallingHandlers(
-      build_router(load_model_package(dir)),
+      build_router(load_model_package(dir, verify = FALSE)),
       warning = function(warning) {
         say("warning", conditionMessage(warning))
         tryInvokeRestart("muffleWarning")
@@ -44,6 +44,7 @@ run_zygote <- function(dir) {
     return(invisible())
   }
   unlink(tempdir(), recursive = TRUE) # else the first fork to end would delete it for all
+  loadNamespace("compiler") # mcfork needs it: loaded once here, not in each fork
   call_router(router, "GET", "/ping", raw(), 0)
   say("loaded", as.character(getRversion()), extSoftVersion()[["BLAS"]])
   leave <- function(id) {
@@ -52,7 +53,7 @@ run_zygote <- function(dir) {
       close(answers)
       close(orders)
       parallel:::closeFD(0L)
-      file("/dev/null", "r") # takes descriptor 0, so that no other file gets it
+      file("/dev/null", "rb", raw = TRUE) # takes descriptor 0, so that no other file gets it
       parallel:::closeStderr(TRUE)
     }
   }
