@@ -1,0 +1,95 @@
+"""`./dev check` and `./dev test`: every tool that judges the code, with the arguments it is judged by."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from devkit import r
+from devkit.state import ROOT
+
+PYTEST_PARTS = ("unit", "service", "stack")
+_TESTTHAT = (
+    "testthat::test_dir('scorer/r/tests/testthat', package = 'scoregate', load_package = 'installed',"
+    " reporter = testthat::default_compact_reporter(), stop_on_failure = TRUE)"
+)
+_LINTR = (
+    "options(lintr.linter_file = normalizePath('scorer/r/.lintr'));"
+    "found <- lapply(c('scorer/r', 'examples'), lintr::lint_dir);"
+    "for (one in found) print(one);"
+    "quit(status = as.integer(sum(lengths(found)) > 0))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A tool and how to call it, from the root of the repository."""
+
+    name: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check said, and whether it was content."""
+
+    name: str
+    passed: bool
+    output: str
+    took_s: float
+
+
+def checks() -> list[Check]:
+    """Every check that this machine can run; shellcheck is left out where it is not installed."""
+    python = sys.executable
+    found = [
+        Check("format", (python, "-m", "ruff", "format", "--check", ".")),
+        Check("lint", (python, "-m", "ruff", "check", ".")),
+        Check("types", (python, "-m", "mypy")),
+        Check("lint R", ("Rscript", "-e", _LINTR)),
+    ]
+    if shutil.which("shellcheck"):
+        found.append(Check("lint shell", ("shellcheck", "dev", ".ci/run")))
+    return found
+
+
+def judge(wanted: Sequence[Check]) -> list[Verdict]:
+    """Runs them, as many at once as there are cores; in the order given."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(_judge, wanted))
+
+
+def _judge(check: Check) -> Verdict:
+    began = time.monotonic()
+    done = subprocess.run(
+        check.argv,
+        cwd=ROOT,
+        env=os.environ | r.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Verdict(check.name, done.returncode == 0, done.stdout.strip(), time.monotonic() - began)
+
+
+def run_testthat() -> int:
+    """testthat over the installed R package; its exit code."""
+    return _run(["Rscript", "-e", _TESTTHAT], os.environ | r.environment())
+
+
+def run_pytest(parts: Sequence[str], arguments: Sequence[str]) -> int:
+    """pytest over these parts (none: all of tests/), with arguments of its own; its exit code."""
+    folders = [f"tests/{part}" for part in parts] or ["tests"]
+    return _run([sys.executable, "-m", "pytest", *folders, *arguments], os.environ | r.environment())
+
+
+def _run(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    return subprocess.run(argv, cwd=ROOT, env=env, check=False).returncode

@@ -1,0 +1,302 @@
+"""The commands of `./dev`. Each says what it does in its `--help`; the work is in the modules beside this one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+
+from devkit.state import Home, Options, State, running
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Runs scoregate on this machine and tests it. Everything it makes is under .dev/ and .venv/.",
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+NameOption = Annotated[str, typer.Option("--name", help="Which stack: several run side by side under their own names.")]
+
+
+def main() -> None:
+    """Runs the command that the arguments name."""
+    app(prog_name="./dev")
+
+
+@app.command()
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return once all is ready; `./dev down` stops it.")
+    ] = False,
+    name: NameOption = "dev",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The gateway's port on 127.0.0.1; 0 picks a free one.")
+    ] = 8080,
+    gateway_workers: Annotated[int, typer.Option(min=1, max=64, help="Gateway processes on that port.")] = 1,
+    scorer_workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="R predictions at once; by default one per core.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Model store, a folder or a URL; by default .dev/NAME/store, with the examples.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="N/minute", help="Calls per caller, instead of the policy's default rate.")
+    ] = None,
+) -> None:
+    """
+    Start everything: Entra stand-in, Redis, scorer and gateway, with the example models.
+
+    Trains and publishes the examples if they are not there. Installs what is missing (with apt, when root or sudo is
+    at hand), waits until all is ready, prints addresses and a request to paste, then shows the logs. Ctrl-C stops
+    everything; a second Ctrl-C kills what is left.
+    """
+    from devkit import launch
+
+    options = Options(
+        name=name,
+        port=port,
+        gateway_workers=gateway_workers,
+        scorer_workers=scorer_workers,
+        store=_store_url(store),
+        rate=_rate(rate),
+    )
+    home = _home(name)
+    if (state := home.read()) is not None:
+        where = state.gateway_url or state.phase
+        _fail(f"{name} is running already: {where}. Stop it with: {launch.command('down', name)}")
+    _check_port(port)
+    _set_up()
+    fd = home.lock()
+    if fd is None:
+        _fail(f"{name} is being started or stopped by another ./dev")
+    raise typer.Exit(launch.detached(options, home, fd, out) if detach else launch.in_foreground(options, home, out))
+
+
+@app.command(hidden=True)
+def supervise(options: str) -> None:
+    """Own a stack until told to stop: what `up --detach` leaves behind."""
+    from devkit import launch
+
+    raise typer.Exit(launch.supervise(msgspec.json.decode(options, type=Options)))
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
+    name: NameOption = "dev",
+) -> None:
+    """Show where a running stack is: addresses, process ids by role, model versions. Exit code 3 if it does not run."""
+    from devkit.launch import command
+    from devkit.status import collect
+
+    found = collect(_home(name))
+    if found is None:
+        others = ", ".join(home.name for home in running()) or "none"
+        err.print(f"{name} is not running (running: {others}). Start it with: {command('up', name)}", markup=False)
+        raise typer.Exit(3)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    lines: list[tuple[str, object]] = [
+        (found["name"], "ready" if found["ready"] else found["phase"] if found["phase"] != "ready" else "not ready"),
+        ("gateway", found["gateway_url"]),
+        *(("", f"internal {url}") for url in found["gateway_internal_urls"]),
+        ("scorer", f"{found['scorer_url']}  internal {found['scorer_internal_url']}"),
+        ("identity", found["authority"]),
+        ("redis", found["redis_url"] or "none: the gateway counts in memory"),
+        ("store", found["store"]),
+        *((f"pids {role}", " ".join(map(str, pids)) or "none") for role, pids in found["processes"].items()),
+        *(
+            ("model", f"{m['model']} {m['version']} {m['state']}" + (f": {m['reason']}" if m["reason"] else ""))
+            for m in found["models"]
+        ),
+    ]
+    for label, text in lines:
+        out.print(f"{label:<16} {text}", markup=False)
+
+
+@app.command()
+def logs(
+    service: Annotated[
+        str | None, typer.Argument(help="gateway, scorer, redis, entra, examples or dev; all of them if not given.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on showing lines until Ctrl-C or the stack's end.")
+    ] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Lines as the services wrote them (JSON).")] = False,
+    name: NameOption = "dev",
+) -> None:
+    """Show what the services of a stack have written since it was started last."""
+    from devkit.logs import read, render
+
+    home = _home(name)
+    if not home.log_file.exists():
+        _fail(f"{name} has never been started")
+    try:
+        for who, text in read(home.log_file, service, follow=home.is_running if follow else None):
+            if raw:
+                out.print(text, markup=False)
+            else:
+                out.print(render(who, text))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def down(
+    name: NameOption = "dev",
+    all_of_them: Annotated[bool, typer.Option("--all", help="Every stack of this checkout.")] = False,
+) -> None:
+    """Stop a stack and everything it started; returns when nothing of it runs. Its store and logs stay."""
+    from devkit import launch
+
+    homes = running() if all_of_them else [home for home in [_home(name)] if home.is_running()]
+    if not homes:
+        out.print("nothing is running" if all_of_them else f"{name} is not running", markup=False)
+    for home in homes:
+        try:
+            launch.stop(home)
+        except launch.StillStartingError as error:
+            _fail(str(error))
+        out.print(f"{home.name} is stopped", markup=False)
+
+
+@app.command()
+def token(
+    as_app: Annotated[
+        str,
+        typer.Option(
+            "--app",
+            metavar="all|one-model|no-role|disallowed|user",
+            help="Whose: an app with every role, one that may score boston-housing only, one without a role, one that "
+            "the policy does not admit, or a user (by device code).",
+        ),
+    ] = "all",
+    name: NameOption = "dev",
+) -> None:
+    """Print an access token for the gateway, got with MSAL from the stack's stand-in for Entra ID."""
+    from devkit import tokens
+
+    state = _running_state(name)
+    try:
+        sys.stdout.write(tokens.get(state, as_app) + "\n")
+    except tokens.NoTokenError as error:
+        _fail(str(error))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(
+    context: typer.Context,
+) -> None:
+    """
+    Run the tests: `./dev test [unit|service|stack|r] [pytest's own arguments]`; all of them if none is named.
+
+    unit: pure, seconds. service: real sockets, fake neighbours. stack: real R, Redis and MSAL. r: testthat.
+    """
+    from devkit import checks
+
+    arguments = list(context.args)
+    parts: list[str] = []
+    while arguments and arguments[0] in (*checks.PYTEST_PARTS, "r"):
+        parts.append(arguments.pop(0))
+    if parts != ["unit"]:
+        _set_up()
+    code = 0
+    if not parts or "r" in parts:
+        code = checks.run_testthat()
+    if not parts or parts != ["r"]:
+        code = checks.run_pytest([part for part in parts if part != "r"], arguments) or code
+    raise typer.Exit(code)
+
+
+@app.command()
+def check() -> None:
+    """Judge the code: format, lint, types, R lint, shell lint. Changes nothing; exit code 1 if anything is wrong."""
+    from devkit import checks
+
+    _set_up()
+    verdicts = checks.judge(checks.checks())
+    for verdict in verdicts:
+        out.print(f"{'ok' if verdict.passed else 'WRONG':<6} {verdict.name:<11} {verdict.took_s:5.1f} s", markup=False)
+        if not verdict.passed:
+            out.print(verdict.output, markup=False)
+    raise typer.Exit(int(not all(verdict.passed for verdict in verdicts)))
+
+
+@app.command()
+def lock() -> None:
+    """Pin pyproject.toml's dependencies, with hashes, in requirements/*.txt. Needs uv."""
+    from devkit import requirements
+
+    try:
+        requirements.lock()
+    except requirements.LockError as error:
+        _fail(str(error))
+
+
+def _set_up() -> None:
+    """What every command that runs R needs: programs, R packages and our own; a second time it takes milliseconds."""
+    from devkit import r, system
+
+    try:
+        for note in system.install_missing():
+            err.print(note, markup=False)
+        began = time.monotonic()
+        if r.install_library():
+            err.print(
+                f"installed the R package scoregate in .dev/r-lib ({time.monotonic() - began:.1f} s)", markup=False
+            )
+    except (system.MissingError, r.RPackageError) as error:
+        _fail(str(error))
+
+
+def _running_state(name: str) -> State:
+    from devkit.launch import command
+
+    state = _home(name).read()
+    if state is None or state.phase != "ready":
+        _fail(f"{name} is not running. Start it with: {command('up', name)}")
+    return state
+
+
+def _home(name: str) -> Home:
+    try:
+        return Home(name)
+    except ValueError as error:
+        _fail(str(error))
+
+
+def _store_url(store: str | None) -> str | None:
+    return Path(store).resolve().as_uri() if store is not None and "://" not in store else store
+
+
+def _rate(rate: str | None) -> str | None:
+    from devkit.policy import RATE
+
+    if rate is not None and not RATE.fullmatch(rate):
+        _fail(f"--rate {rate}: a number per second, minute, hour or day, such as 100/minute")
+    return rate
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            _fail(f"port {port} cannot be had ({error.strerror}); --port chooses another, 0 picks a free one")
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(message, markup=False)
+    raise typer.Exit(1)

@@ -1,0 +1,104 @@
+"""R on this machine: the environment every R of ours runs in, and the package `scorer/r` installed where it finds it.
+
+The environment is what makes answers the same to the last bit here, in the images and in the scorer: reference BLAS,
+one thread, UTC and UTF-8.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from devkit.state import DEV, ROOT
+
+SOURCE = ROOT / "scorer" / "r"
+#: Where R finds it: a link to the folder of the content that was installed last.
+LIBRARY = DEV / "r-lib"
+_KEPT_LIBRARIES = 3
+
+
+class RPackageError(Exception):
+    """The R package could not be installed; the message ends with what R said."""
+
+
+def environment() -> dict[str, str]:
+    """Variables to run R with; on top of the caller's own environment."""
+    reference = [*Path("/usr/lib").glob("*-linux-gnu*/blas"), *Path("/usr/lib").glob("*-linux-gnu*/lapack")]
+    return {
+        "R_LIBS": str(LIBRARY),
+        "R_LD_LIBRARY_PATH": ":".join([*map(str, reference), "/usr/lib/R/lib"]),
+        "OMP_NUM_THREADS": "1",
+        "OMP_THREAD_LIMIT": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "TZ": "UTC",
+        "LC_ALL": "C.UTF-8",
+        # `scoregate` (publishing to a store that is not a folder) and the Python it belongs to
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+    }
+
+
+def digest(*folders: Path) -> str:
+    """SHA-256 over the names and contents of all files below the folders, without what R leaves behind when it runs."""
+    total = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(
+            p for p in folder.rglob("*") if p.is_file() and p.suffix not in {".o", ".so", ".Rout", ".rds"}
+        ):
+            content = path.read_bytes()
+            total.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode())
+            total.update(content)
+    return total.hexdigest()
+
+
+def install_library() -> bool:
+    """Installs `scorer/r` unless this very content is installed already; says whether it did. Raises RPackageError.
+
+    Each content has a folder of its own and `.dev/r-lib` is a link to it, since R reads an installed package lazily: a
+    stack that runs keeps the one it started with.
+    """
+    home = LIBRARY.with_name("r-libs")
+    wanted = home / digest(SOURCE)[:16]
+    if wanted.exists() and LIBRARY.exists() and LIBRARY.resolve() == wanted:
+        return False
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not wanted.exists():
+            _install_into(wanted)
+        link = LIBRARY.with_name("r-lib.new")
+        link.unlink(missing_ok=True)
+        link.symlink_to(wanted.relative_to(LIBRARY.parent))
+        if LIBRARY.is_dir() and not LIBRARY.is_symlink():
+            shutil.rmtree(LIBRARY)
+        link.replace(LIBRARY)
+        os.utime(wanted)
+        old = sorted((p for p in home.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
+        for folder in old[_KEPT_LIBRARIES:]:
+            shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _install_into(wanted: Path) -> None:
+    building = Path(tempfile.mkdtemp(prefix="building-", dir=wanted.parent))
+    try:
+        made = subprocess.run(
+            ["R", "CMD", "INSTALL", "--no-docs", "--no-test-load", "-l", str(building), str(SOURCE)],
+            env=os.environ | environment() | {"R_LIBS": str(building)},
+            cwd=building,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            raise RPackageError(f"R CMD INSTALL {SOURCE} failed:\n{made.stdout.strip()}")
+        building.rename(wanted)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

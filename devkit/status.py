@@ -1,0 +1,73 @@
+"""What runs and where, as `./dev status` shows it: addresses, processes by role, the scorer's workers and versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from devkit.state import Home, State
+
+
+def collect(home: Home) -> dict[str, Any] | None:
+    """All of it as JSON-able values; None if the stack does not run. Asks the services, at most 2 s each."""
+    state = home.read()
+    if state is None:
+        return None
+    inside = _get(state.scorer_internal_url, "/status") or {}
+    workers = [worker["pid"] for worker in inside.get("workers", [])]
+    zygotes = [zygote["pid"] for zygote in inside.get("zygotes", [])]
+    processes: dict[str, list[int]] = {"supervisor": [state.supervisor]}
+    members = sessions()
+    for role in ("gateway", "scorer", "redis", "entra"):
+        found = members.get(state.sessions.get(role, -1), [])
+        processes[role] = [pid for pid in found if pid not in workers and pid not in zygotes]
+    models = [
+        {key: version.get(key) for key in ("model", "version", "state", "reason")}
+        for version in inside.get("versions", [])
+    ]
+    shown = {key: value for key, value in msgspec.to_builtins(state).items() if key not in ("sessions", "supervisor")}
+    return {
+        **shown,
+        "processes": {**processes, "zygotes": zygotes, "workers": workers},
+        "workers": workers,
+        "models": models,
+        "ready": _all_ready(state),
+    }
+
+
+def sessions() -> dict[int, list[int]]:
+    """Process ids by session id, from /proc; zombies are left out."""
+    found: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields[0] != "Z":
+            found.setdefault(int(fields[3]), []).append(int(stat.parent.name))
+    return {session: sorted(pids) for session, pids in found.items()}
+
+
+def _all_ready(state: State) -> bool:
+    urls = [state.scorer_internal_url, *state.gateway_internal_urls]
+    return state.phase == "ready" and all(url and _get(url, "/readyz") is not None for url in urls)
+
+
+def _get(url: str | None, path: str) -> dict[str, Any] | None:
+    """The JSON object behind an address of ours; {} for a 200 with anything else, None for anything but 200."""
+    if url is None:
+        return None
+    try:
+        answer = httpx.get(f"{url}{path}", timeout=2, trust_env=False)
+    except httpx.HTTPError:
+        return None
+    if answer.status_code != httpx.codes.OK:
+        return None
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
