@@ -1,0 +1,173 @@
+"""A model version's contract: what its signature makes of a request, compiled once per manifest digest.
+
+`validate` in the flow. Bytes in, packed columns out; it never asks which caller or which pod. `parse` is for bodies up to
+`STEP_BYTES`, where one decode takes about a millisecond; `parse_steps` pauses between steps of a few milliseconds, for the
+caller to let others run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.structs import astuple
+
+from gateway.core.contract.answers import RowWriter, encode_v1_steps
+from gateway.core.contract.forms import Buffers, UnfitError, form_of, may_hold_negative_zero
+from gateway.core.contract.reader import CHUNK_BYTES, Reader, decoded
+from gateway.core.contract.tokens import Steps, T
+from shared.catalogue import VersionEntry
+from shared.errors import PayloadTooLargeError
+from shared.signature import Field
+from shared.wire import Frame, TensorSpec, tensor_specs
+
+#: Bodies above this are to be read by `parse_steps`.
+STEP_BYTES = CHUNK_BYTES
+
+Clock = Callable[[], float]
+
+
+def finish(steps: Steps[T]) -> T:
+    """Run to the end without letting anyone else run."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+class Contract:
+    """One model version, ready to read requests and write answers. Immutable; safe to share between requests."""
+
+    def __init__(self, entry: VersionEntry, max_rows: int) -> None:
+        self.entry = entry
+        self.max_rows = max_rows
+        self.inputs: tuple[Field, ...] = entry.signature.inputs
+        self.outputs: tuple[Field, ...] = entry.signature.outputs
+        self.input_specs: tuple[TensorSpec, ...] = tensor_specs(self.inputs)
+        self.output_specs: tuple[TensorSpec, ...] = tensor_specs(self.outputs)
+        self.subject = f"model {entry.model} version {entry.version}"
+        self.forms = tuple(form_of(field) for field in self.inputs)
+        self.row_writer = RowWriter(self.outputs, entry.signature.kind)
+        self.position = {field.name: index for index, field in enumerate(self.inputs)}
+        self.lists: tuple[Callable[[bytes], list[Any]], ...] = tuple(
+            msgspec.json.Decoder(list[form.json_type]).decode
+            for form in self.forms  # type: ignore[name-defined]
+        )
+        #: Decodes a JSON array of rows; None where a column's name cannot be a struct's (it holds a quote or backslash).
+        self.row_list: Callable[[bytes], list[Any]] | None = None
+        self._request: Callable[[bytes], Any] | None = None
+        self._numeric = any(form.numeric for form in self.forms)
+        self._colon_forms = tuple((i, form) for i, form in enumerate(self.forms) if form.may_hold_colons)
+        self._keys = sum(1 + field.name.count(":") for field in self.inputs)
+        self._compile()
+
+    def _compile(self) -> None:
+        names = {f"c{index}": field.name for index, field in enumerate(self.inputs)}
+        options: dict[str, Any] = {"forbid_unknown_fields": True, "gc": False, "rename": names}
+        try:
+            row = msgspec.defstruct("Row", [(f"c{i}", form.json_type) for i, form in enumerate(self.forms)], **options)
+            whole = msgspec.defstruct(
+                "Columns", [(f"c{i}", list[form.json_type]) for i, form in enumerate(self.forms)], **options
+            )  # type: ignore[name-defined]
+        except ValueError:
+            return
+        self.row_list = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]
+        request = msgspec.defstruct(
+            "Request",
+            [("rows", list[row] | UnsetType, UNSET), ("columns", whole | UnsetType, UNSET)],  # type: ignore[valid-type]
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        self._request = msgspec.json.Decoder(request).decode
+
+    # --- in
+
+    def parse(self, body: bytes, clock: Clock = time.perf_counter) -> Frame:
+        """The rows of a `/v1` body, in one go.
+
+        Raises MalformedRequestError (not JSON, not UTF-8), InvalidDataError (with every problem) and PayloadTooLargeError
+        (more than `max_rows` rows). `clock` times the search for further problems, nothing else.
+        """
+        if len(body) <= STEP_BYTES:
+            try:
+                return self._parse_whole(body)
+            except UnfitError:
+                return finish(Reader(self, body, clock, chunk_bytes=0).read())
+        return finish(self.parse_steps(body, clock))
+
+    def parse_steps(self, body: bytes, clock: Clock = time.perf_counter) -> Steps[Frame]:
+        """As `parse`, in steps of a few milliseconds: the generator pauses between them and returns the frame."""
+        if len(body) <= STEP_BYTES:
+            return self.parse(body, clock)
+        return (yield from Reader(self, body, clock).read())
+
+    def _parse_whole(self, body: bytes) -> Frame:
+        if self._request is None:
+            raise UnfitError
+        request = decoded(self._request, body)
+        if (rows := request.rows) is not UNSET:
+            if not rows or request.columns is not UNSET:
+                raise UnfitError
+            if len(rows) > self.max_rows:
+                self.refuse_rows()
+            parts = self.pack_rows(rows, body, around=1)
+            return Frame(len(rows), tuple([buffer for part in parts for buffer in part]))
+        if request.columns is UNSET:
+            raise UnfitError
+        columns = astuple(request.columns)
+        lengths = set(map(len, columns))
+        if len(lengths) != 1 or 0 in lengths:
+            raise UnfitError
+        (count,) = lengths
+        if count > self.max_rows:
+            self.refuse_rows()
+        self._once(columns, body, 1 + self._keys)
+        return Frame(
+            count, tuple([buffer for form, c in zip(self.forms, columns, strict=True) for buffer in form.pack(c)])
+        )
+
+    def pack_rows(self, rows: Sequence[msgspec.Struct], text: bytes, *, around: int) -> list[Buffers]:
+        """The columns of decoded rows; raises UnfitError where `text`, which they came from, must be read the exact way.
+
+        `around` is how many colons the text holds outside of the rows.
+        """
+        columns = list(zip(*map(astuple, rows), strict=True))
+        self._once(columns, text, around + len(rows) * self._keys)
+        return [form.pack(column) for form, column in zip(self.forms, columns, strict=True)]
+
+    def _once(self, columns: Sequence[Sequence[Any]], text: bytes, colons: int) -> None:
+        """No key stands twice, which msgspec does not see: then there is a colon that nothing explains.
+
+        Every colon of a JSON text follows a key or stands inside a text, unless it is escaped: so all of them are counted, and
+        a text with an escaped colon is not decided here. Nor is one with a −0, which msgspec reads as 0.
+        """
+        for index, form in self._colon_forms:
+            colons += form.colons(columns[index])
+        if text.count(b":") != colons:
+            raise UnfitError
+        if b"\\" in text and (b"\\u003a" in text or b"\\u003A" in text):
+            raise UnfitError
+        if self._numeric and may_hold_negative_zero(text):
+            raise UnfitError
+
+    def refuse_rows(self) -> None:
+        """Raise PayloadTooLargeError: more rows than this server takes."""
+        raise PayloadTooLargeError(
+            f"The request has more rows than the {self.max_rows} this server takes at once; send several requests.",
+            reason="too_many_rows",
+        )
+
+
+def encode_v1(contract: Contract, frame: Frame) -> bytes:
+    """The body of a `/v1` answer, in one go; `encode_v1_steps` for answers of many rows."""
+    return finish(encode_v1_steps(contract, frame))
+
+
+def compile_contract(entry: VersionEntry, max_rows: int) -> Contract:
+    """The contract of one model version; `max_rows` is the most rows of one request. Takes a millisecond or a few."""
+    return Contract(entry, max_rows)

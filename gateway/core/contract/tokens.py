@@ -1,0 +1,207 @@
+"""Strict JSON (RFC 8259) as tokens of bytes, for the exact way: positions for messages, bounded depth, no recursion.
+
+Takes what msgspec takes and one thing more: NaN and Infinity come out as tokens of their own, so that they can be reported
+where they stand. Long work is generators that pause at `yield`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Any, NoReturn, TypeVar
+
+from gateway.core.contract.forms import (
+    ARRAY,
+    BOOLEAN,
+    LONG_STRING,
+    MAX_TEXT_BYTES,
+    NOT_FINITE,
+    NULL,
+    NUMBER,
+    OBJECT,
+    STRING,
+    text_from_escapes,
+)
+from shared.errors import MalformedRequestError
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+
+MAX_DEPTH = 64
+#: Tokens between two pauses: about 5 ms.
+_PAUSE_EVERY = 2_000
+#: A JSON text that cannot decode to `MAX_TEXT_BYTES` or less (six bytes for one, as in `\u0041`) is not looked at further.
+_MAX_RAW_TEXT = 6 * MAX_TEXT_BYTES
+_PIECE = rb'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
+_TOKEN = re.compile(
+    rb"[ \t\n\r]*+(?:"
+    rb"([{}\[\]:,])"
+    rb'|"(' + _PIECE + rb'{0,8192}+)"'
+    rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)(?![0-9A-Za-z.+-])"
+    rb"|(true|false|null)(?![0-9A-Za-z_])"
+    rb"|(-?(?:NaN|nan|Infinity|inf|Inf))(?![0-9A-Za-z_])"
+    rb")"
+)
+_PIECES = re.compile(_PIECE + rb"{0,8192}+")
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_LITERALS = {b"true": (BOOLEAN, True), b"false": (BOOLEAN, False), b"null": (NULL, None)}
+_OPENING = {"{": OBJECT, "[": ARRAY}
+
+END = "end"
+
+
+class Scanner:
+    """A position in a body, and what stands there. Raises MalformedRequestError, which says where, for what is not JSON."""
+
+    __slots__ = ("_count", "at", "body")
+
+    def __init__(self, body: bytes, at: int = 0) -> None:
+        self.body = body
+        self.at = at
+        self._count = 0
+
+    def take(self) -> tuple[str, Any]:
+        """The next token: (kind, value), or (the character itself, None) for one of `{}[]:,`, or (END, None).
+
+        A text of very many pieces comes as (LONG_STRING, where it begins) and is read by `rest_of_string`.
+        """
+        match = _TOKEN.match(self.body, self.at)
+        if match is None:
+            return self._other()
+        self.at = match.end()
+        which = match.lastindex
+        if which == 1:
+            return match[1].decode(), None
+        if which == 2:
+            raw = match[2]
+            return (STRING, self.text(raw, match.start(2))) if len(raw) <= _MAX_RAW_TEXT else (LONG_STRING, None)
+        if which == 3:
+            return NUMBER, match[3]
+        if which == 4:
+            return _LITERALS[match[4]]
+        return NOT_FINITE, match[5]
+
+    def _other(self) -> tuple[str, Any]:
+        space = _SPACE.match(self.body, self.at)
+        at = space.end() if space else self.at
+        if at >= len(self.body):
+            self.at = at
+            return END, None
+        if self.body[at : at + 1] == b'"':
+            pieces = _PIECES.match(self.body, at + 1)
+            end = pieces.end() if pieces else at + 1
+            follows = self.body[end : end + 1]
+            if follows and follows not in b'"\\' and follows >= b" ":
+                self.at = at
+                return LONG_STRING, at
+            if follows == b"\\" and _PIECES.match(self.body, end).end() > end:  # type: ignore[union-attr]
+                self.at = at
+                return LONG_STRING, at
+            self.bad_text(end)
+        self.fail("no JSON value begins here", at)
+
+    def bad_text(self, at: int) -> NoReturn:
+        """Refuse a text that does not go on at `at`."""
+        follows = self.body[at : at + 1]
+        if not follows:
+            self.fail("the text is not ended: the body is cut off", at)
+        if follows == b"\\":
+            self.fail('a backslash must be followed by one of " \\ / b f n r t or by u and four hex digits', at)
+        self.fail(f"the control character U+{follows[0]:04X} must be written as an escape", at)
+
+    def rest_of_string(self) -> Steps[tuple[str, Any]]:
+        """The token of the long string that begins at `at`."""
+        start = at = self.at + 1
+        while True:
+            match = _PIECES.match(self.body, at)
+            if match is None or match.end() == at:
+                break
+            at = match.end()
+            yield
+        if self.body[at : at + 1] != b'"':
+            self.bad_text(at)
+        self.at = at + 1
+        if at - start > _MAX_RAW_TEXT:
+            return LONG_STRING, None
+        return STRING, self.text(self.body[start:at], start)
+
+    def text(self, raw: bytes, at: int) -> str:
+        """The text between quotes; raises MalformedRequestError for what is not UTF-8."""
+        try:
+            return text_from_escapes(raw)
+        except UnicodeDecodeError as error:
+            self.fail("the body is not UTF-8", at + error.start)
+
+    def value(self, kind: str, value: Any) -> Steps[tuple[str, Any]]:
+        """The value that the token just taken begins, whole: a container's content is passed over, a long text is read."""
+        if kind in _OPENING:
+            yield from self.skip(kind)
+            return _OPENING[kind], None
+        if kind == LONG_STRING and value is not None:
+            return (yield from self.rest_of_string())
+        if kind in (STRING, NUMBER, BOOLEAN, NULL, NOT_FINITE, LONG_STRING):
+            return kind, value
+        self.unexpected(kind, "a value")
+
+    def skip(self, opening: str) -> Steps[None]:
+        """Pass over the rest of a container whose opening bracket was just taken. At most `MAX_DEPTH` deep."""
+        stack = [opening]
+        first = True
+        while stack:
+            self._count += 1
+            if self._count % _PAUSE_EVERY == 0:
+                yield
+            kind, value = self.take()
+            if first and kind == ("}" if stack[-1] == "{" else "]"):
+                stack.pop()
+            else:
+                if stack[-1] == "{":
+                    if kind == LONG_STRING:
+                        kind, value = yield from self.rest_of_string()
+                    if kind not in (STRING, LONG_STRING):
+                        self.unexpected(kind, "a key in quotes")
+                    self.expect(":")
+                    kind, value = self.take()
+                if kind in _OPENING:
+                    if len(stack) >= MAX_DEPTH - 4:
+                        self.fail(f"nested deeper than {MAX_DEPTH} levels", self.at - 1)
+                    stack.append(kind)
+                    first = True
+                    continue
+                yield from self.value(kind, value)
+            # After a value: close as many containers as end here, or go on to the next member.
+            first = False
+            while stack:
+                kind, _ = self.take()
+                if kind == ",":
+                    break
+                if kind != ("}" if stack[-1] == "{" else "]"):
+                    self.unexpected(kind, "a comma or the end of the " + ("object" if stack[-1] == "{" else "array"))
+                stack.pop()
+
+    def expect(self, wanted: str) -> None:
+        """Take this one character."""
+        kind, _ = self.take()
+        if kind != wanted:
+            self.unexpected(kind, f"'{wanted}'")
+
+    def end(self) -> None:
+        """Only white space is left."""
+        kind, _ = self.take()
+        if kind != END:
+            self.fail("the JSON ends before this, but the body goes on", self.at - 1)
+
+    def unexpected(self, kind: str, wanted: str) -> NoReturn:
+        """Refuse the token just taken."""
+        if kind == END:
+            self.fail(f"the body is cut off: expected {wanted}", len(self.body))
+        self.fail(f"expected {wanted}", max(0, self.at - 1))
+
+    def fail(self, what: str, at: int) -> NoReturn:
+        """Raise MalformedRequestError naming the byte, and line and column where there is more than one line."""
+        line = self.body.count(b"\n", 0, at) + 1
+        where = f"byte {at}"
+        if line > 1:
+            column = at - self.body.rfind(b"\n", 0, at)
+            where += f" (line {line}, column {column})"
+        raise MalformedRequestError(f"The body is not well-formed JSON: {what}, at {where}.")
