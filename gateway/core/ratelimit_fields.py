@@ -1,0 +1,67 @@
+"""The response fields that tell a caller its limits: `RateLimit-Policy` and `RateLimit`, and `Retry-After`.
+
+They follow draft-ietf-httpapi-ratelimit-headers-11 (May 2026), the current one. One deviation: rows are not among the
+draft's registered quota units, and a client must not take them for requests, so they are `qu="rows"`. Pure.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from gateway.core.admission import Usage
+from gateway.core.gcra import scale
+from gateway.core.limits import Limits, Rate
+
+DRAFT = "draft-ietf-httpapi-ratelimit-headers-11"
+
+
+def retry_after(retry_after_ms: int) -> str:
+    """`Retry-After` (RFC 9110, 10.2.3) in whole seconds, rounded up, at least 1: who waits it out is never early."""
+    return str(max(1, -(-retry_after_ms // 1000)))
+
+
+def fields(limits: Limits, usage: Usage) -> dict[str, str]:
+    """Both fields, or none where nothing is limited."""
+    policy = policy_field(limits)
+    return {"RateLimit-Policy": policy, "RateLimit": limit_field(limits, usage)} if policy else {}
+
+
+@lru_cache(maxsize=1024)
+def policy_field(limits: Limits) -> str:
+    """What is allowed: `"calls";q=100;w=3600`. A burst other than the amount is `scoregate-burst`."""
+    items = []
+    if limits.calls:
+        items.append(f'"calls";q={limits.calls.amount};w={limits.calls.period_s}{_burst(limits.calls)}')
+    if limits.rows:
+        items.append(f'"rows";q={limits.rows.amount};qu="rows";w={limits.rows.period_s}{_burst(limits.rows)}')
+    if limits.concurrent is not None:
+        items.append(f'"concurrent";q={limits.concurrent};qu="concurrent-requests"')
+    if limits.quota:
+        unit = ';qu="rows"' if limits.quota.counts == "rows" else ""
+        items.append(f'"quota";q={limits.quota.amount}{unit};w={limits.quota.window_s}')
+    return ", ".join(items)
+
+
+def limit_field(limits: Limits, usage: Usage) -> str:
+    """What is left: `"calls";r=57;t=36`. `t`: whole seconds, rounded up, until there is one more (quota: all of it)."""
+    items = []
+    if limits.calls:
+        items.append(_left("calls", limits.calls, usage.calls_level))
+    if limits.rows:
+        items.append(_left("rows", limits.rows, usage.rows_level))
+    if limits.concurrent is not None:
+        items.append(f'"concurrent";r={max(0, limits.concurrent - usage.in_flight)}')
+    if limits.quota:
+        window_us = limits.quota.window_s * 1_000_000
+        left_us = window_us - usage.now_us % window_us
+        items.append(f'"quota";r={max(0, limits.quota.amount - usage.quota_used)};t={-(-left_us // 1_000_000)}')
+    return ", ".join(items)
+
+
+def _burst(rate: Rate) -> str:
+    return f";scoregate-burst={rate.burst}" if rate.burst != rate.amount else ""
+
+
+def _left(name: str, rate: Rate, level: int) -> str:
+    by = scale(rate)
+    return f'"{name}";r={by.left(level)};t={-(-by.next_us(level) // 1_000_000)}'

@@ -1,0 +1,398 @@
+"""The `admit` stage: charges one call and n rows of a caller, or refuses with 429 (413 where no wait would help).
+
+Requests that wait while a trip to the shared counters is under way leave together in the next one (group commit): an
+idle gateway adds no wait, a busy one makes no more trips. When the shared counters do not answer, this process goes on
+from memory at once, with what it knew, and a probe in the background brings it back: no request waits for it, none fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import structlog
+
+from gateway.core import ratelimit_fields
+from gateway.core.admission import (
+    Admit,
+    Admitted,
+    Answer,
+    CounterStore,
+    Decision,
+    Group,
+    Refused,
+    Release,
+    StoreAwayError,
+    check_cost,
+    refusal,
+)
+from gateway.core.limits import Limits
+from gateway.shell.limits_memory import MemoryCounterStore
+from shared.errors import OverloadedError
+
+#: A trip that has not come back by then is given up: with `GRACE_S`, all the delay that an absent Redis ever causes.
+TRIP_TIMEOUT_S = 0.040
+#: After the timeout: what came while this process itself was held up is already in the socket.
+GRACE_S = 0.005
+MAX_PER_TRIP = 1_000
+MAX_WAITING = 20_000
+#: Of one probe, and of the first connection at start.
+PROBE_TIMEOUT_S = 1.0
+PROBE_PAUSES_S = (0.05, 1.0)
+#: A connection that carried no trip for so long is probed, so that no request finds it dead.
+IDLE_S = 15.0
+#: A store lost again within so long of its return is not trusted at once.
+STEADY_S = 10.0
+
+log = structlog.get_logger("gateway.limits")
+
+
+class Observer(Protocol):
+    """What the metrics want to know. Called in the event loop: must not block."""
+
+    def shared(self, up: bool) -> None:
+        """At start and on each change: whether limits are counted together or by this process alone."""
+
+    def trip(self, took_s: float, requests: int) -> None:
+        """One trip to the shared counters came back."""
+
+    def decided(self, outcome: str, *, shared: bool) -> None:
+        """One request: "admitted", or the limit that refused it."""
+
+
+class Unobserved:
+    """An `Observer` that looks away."""
+
+    def shared(self, up: bool) -> None:
+        """Ignored."""
+
+    def trip(self, took_s: float, requests: int) -> None:
+        """Ignored."""
+
+    def decided(self, outcome: str, *, shared: bool) -> None:
+        """Ignored."""
+
+
+class Ticket:
+    """An admitted request: the fields for its response, and its place, held until `release` or the deadline.
+
+    A context manager: leaving it releases. Releasing twice is no error.
+    """
+
+    __slots__ = ("_give_back", "headers")
+
+    def __init__(self, headers: dict[str, str], give_back: Callable[[], None] | None = None) -> None:
+        self.headers = headers
+        self._give_back = give_back
+
+    def release(self) -> None:
+        """The request is over, however it ended. Never waits."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    caller_key: str
+    limits: Limits
+    ask: Admit | Release
+    #: The decision and whether the shared counters made it; None for a release, which nobody waits for.
+    answer: asyncio.Future[tuple[Decision, bool]] | None
+
+
+class Admission:
+    """Admits requests against `shared` counters, or against `local` ones alone where `shared` is None or away.
+
+    `start` and `aclose` once each, in the event loop that admits. `repr` is a status line for operators.
+    """
+
+    def __init__(
+        self,
+        shared: CounterStore | None,
+        local: MemoryCounterStore | None = None,
+        *,
+        observer: Observer | None = None,
+        trip_timeout_s: float = TRIP_TIMEOUT_S,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        self._shared = shared
+        self._local = local or MemoryCounterStore()
+        self._observer: Observer = observer or Unobserved()
+        self._trip_timeout_s = trip_timeout_s
+        self._idle_s = idle_s
+        self._up = False
+        self._waiting: deque[_Waiting] = deque()
+        self._drain: asyncio.Task[None] | None = None
+        self._keep: asyncio.Task[None] | None = None
+        self._given_up: set[asyncio.Task[list[Answer | StoreAwayError]]] = set()
+        self._lost = asyncio.Event()
+        self._changed_s = 0.0
+        self._last_trip_s = 0.0
+        self._lease_ids = map(f"{secrets.token_hex(8)}.{{:x}}".format, itertools.count())
+
+    def __repr__(self) -> str:
+        mode = "shared" if self._up else "local" if self._shared else "local by choice"
+        return f"<Admission: {mode}, {len(self._waiting)} waiting, {self._shared!r}, {self._local!r}>"
+
+    @property
+    def shared(self) -> bool:
+        """Whether limits are counted together with the other processes just now."""
+        return self._up
+
+    async def start(self) -> None:
+        """Connects to the shared counters; goes on alone, and says so, if they do not answer within a second."""
+        self._changed_s = time.monotonic() - STEADY_S
+        if self._shared is None:
+            self._observer.shared(up=False)
+            return
+        reason = await self._probe(self._shared)
+        self._up = reason is None
+        self._observer.shared(up=self._up)
+        if reason is not None:
+            log.warning("gateway.limits.local", reason=reason)
+        self._keep = asyncio.create_task(self._keep_shared(self._shared), name="limits: keep shared")
+
+    async def aclose(self) -> None:
+        """Gives back what is still to be given back, decides what still waits, closes the shared counters."""
+        if self._drain is not None:
+            await self._drain
+        self._up = False
+        for task in (self._keep, *self._given_up):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+        if self._shared is not None:
+            await self._shared.aclose()
+
+    def precheck(self, caller_key: str, limits: Limits) -> None:
+        """Refuses, without a trip, a caller who is known to be over a limit or to have too much in flight here.
+
+        Raises TooManyRequestsError. Knows only what this process was told or counted itself, so it passes many whom
+        `admit` refuses; it refuses nobody who would get one call and one row from `admit`.
+        """
+        refused = self._local.peek(caller_key, limits, shared=self._up)
+        if refused is not None:
+            self._observer.decided(refused.limit, shared=self._up)
+            raise refusal(limits, refused, ratelimit_fields.fields(limits, refused.usage))
+
+    async def admit(self, caller_key: str, limits: Limits, *, rows: int, calls: int = 1, lease_ms: int = 0) -> Ticket:
+        """Charges `calls` and `rows`, or nothing and raises TooManyRequestsError whose `retry_after_ms` is enough.
+
+        `lease_ms` is the time to the request's deadline: so long, at most, it counts as concurrent (0: it does not, as
+        a request whose data was refused, which costs a call and no rows). Raises PayloadTooLargeError for more rows than
+        the whole limit, OverloadedError if 20,000 requests wait. On cancellation a place already given is given back;
+        calls and rows stay charged.
+        """
+        check_cost(limits, rows)
+        if limits.concurrent is None:
+            lease_ms = 0
+            if limits.calls is None and limits.rows is None and limits.quota is None:
+                return Ticket({})
+        ask = Admit(rows, calls, lease_ms, next(self._lease_ids) if lease_ms > 0 else "")
+        decision, shared = await self._decide(caller_key, limits, ask)
+        headers = ratelimit_fields.fields(limits, decision.usage)
+        if isinstance(decision, Refused):
+            self._observer.decided(decision.limit, shared=shared)
+            raise refusal(limits, decision, headers)
+        self._observer.decided("admitted", shared=shared)
+        if lease_ms == 0:
+            return Ticket(headers)
+        return Ticket(headers, lambda: self._give_back(caller_key, limits, ask.lease_id, shared=shared))
+
+    # --- deciding
+
+    async def _decide(self, caller_key: str, limits: Limits, ask: Admit) -> tuple[Decision, bool]:
+        if not self._up:
+            return self._decide_here(caller_key, limits, ask), False
+        if len(self._waiting) >= MAX_WAITING:
+            raise OverloadedError("too many requests wait for their limits to be checked", retry_after_ms=1000)
+        answer: asyncio.Future[tuple[Decision, bool]] = asyncio.get_running_loop().create_future()
+        self._enqueue(_Waiting(caller_key, limits, ask, answer))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled():
+                self._departed(caller_key, limits, ask, *answer.result())
+            raise
+
+    def _decide_here(self, caller_key: str, limits: Limits, ask: Admit) -> Decision:
+        (decision,) = self._local.decide_now(Group(caller_key, limits, (ask,))).decisions
+        assert decision is not None  # noqa: S101  an Admit is always decided
+        return decision
+
+    def _departed(self, caller_key: str, limits: Limits, ask: Admit, decision: Decision, shared: bool) -> None:
+        if isinstance(decision, Admitted) and ask.lease_ms > 0:
+            self._give_back(caller_key, limits, ask.lease_id, shared=shared)
+
+    def _give_back(self, caller_key: str, limits: Limits, lease_id: str, *, shared: bool) -> None:
+        self._local.release(caller_key, lease_id)
+        if shared and self._up:  # otherwise it ends at its deadline
+            self._enqueue(_Waiting(caller_key, limits, Release(lease_id), None))
+
+    # --- group commit
+
+    def _enqueue(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
+        if self._drain is None:
+            self._drain = asyncio.create_task(self._make_trips(), name="limits: trips")
+
+    async def _make_trips(self) -> None:
+        """Until nothing waits. One trip at a time: what comes meanwhile leaves with the next."""
+        try:
+            while self._waiting:
+                batch = self._take()
+                if not batch:
+                    continue
+                groups = _grouped(batch)
+                try:
+                    answers = await self._trip([Group(*key, asks=tuple(w.ask for w in ws)) for key, ws in groups])
+                except StoreAwayError as away:
+                    answers = [away] * len(groups)
+                for (_, asked), answer in zip(groups, answers, strict=True):
+                    if isinstance(answer, StoreAwayError):
+                        self._go_local(str(answer))
+                        self._settle_here(asked)
+                    else:
+                        self._settle(asked, answer)
+        finally:
+            self._drain = None
+            self._settle_here(self._waiting)
+            self._waiting.clear()
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < MAX_PER_TRIP:
+            waiting = self._waiting.popleft()
+            if waiting.answer is None or not waiting.answer.cancelled():
+                batch.append(waiting)
+        return batch
+
+    async def _trip(self, groups: list[Group]) -> list[Answer | StoreAwayError]:
+        if not self._up or self._shared is None:
+            raise StoreAwayError("away")
+        left_us, left_s = time.monotonic_ns() // 1000, time.monotonic()
+        trip = asyncio.create_task(self._answers(self._shared, groups))
+        try:
+            await asyncio.wait({trip}, timeout=self._trip_timeout_s)
+            if not trip.done():
+                await asyncio.wait({trip}, timeout=GRACE_S)
+            if not trip.done():
+                raise StoreAwayError(f"no answer within {self._trip_timeout_s * 1000:.0f} ms")
+        finally:
+            if not trip.done():
+                self._given_up.add(trip)
+                trip.add_done_callback(self._forget)
+                trip.cancel()
+        answers = trip.result()
+        self._last_trip_s = time.monotonic()
+        self._observer.trip(self._last_trip_s - left_s, sum(len(group.asks) for group in groups))
+        for group, answer in zip(groups, answers, strict=True):
+            if isinstance(answer, Answer):
+                self._local.learn(group, answer, left_us)
+        return answers
+
+    async def _answers(self, store: CounterStore, groups: Sequence[Group]) -> list[Answer | StoreAwayError]:
+        try:
+            return await store.decide(groups)
+        except StoreAwayError:
+            raise
+        except Exception as error:  # whatever is wrong with the store, requests go on
+            log.exception("gateway.limits.store_broken")
+            raise StoreAwayError(repr(error)) from error
+
+    def _forget(self, trip: asyncio.Task[list[Answer | StoreAwayError]]) -> None:
+        self._given_up.discard(trip)
+        if not trip.cancelled():
+            trip.exception()  # nobody else will look at it
+
+    def _settle(self, asked: Sequence[_Waiting], answer: Answer) -> None:
+        for waiting, decision in zip(asked, answer.decisions, strict=True):
+            if waiting.answer is None or decision is None:
+                continue
+            if not waiting.answer.done():
+                waiting.answer.set_result((decision, True))
+            elif isinstance(waiting.ask, Admit):
+                self._departed(waiting.caller_key, waiting.limits, waiting.ask, decision, shared=True)
+
+    def _settle_here(self, asked: Sequence[_Waiting]) -> None:
+        for waiting in asked:
+            if waiting.answer is not None and not waiting.answer.done() and isinstance(waiting.ask, Admit):
+                waiting.answer.set_result((self._decide_here(waiting.caller_key, waiting.limits, waiting.ask), False))
+
+    # --- away and back
+
+    def _go_local(self, reason: str) -> None:
+        if not self._up:
+            return
+        self._up = False
+        self._lost.set()
+        self._observer.shared(up=False)
+        log.warning("gateway.limits.local", reason=reason, shared_for_s=round(time.monotonic() - self._changed_s, 1))
+
+    def _go_shared(self) -> None:
+        now = time.monotonic()
+        self._up = True
+        self._lost.clear()
+        self._observer.shared(up=True)
+        log.info("gateway.limits.shared", local_for_s=round(now - self._changed_s, 1))
+        self._changed_s = now
+
+    async def _keep_shared(self, store: CounterStore) -> None:
+        """For ever: brings the shared counters back when they are lost, and looks after an idle connection."""
+        least, most = PROBE_PAUSES_S
+        while True:
+            if self._up:
+                await self._lost_or_idle(store)
+                continue
+            flapping = time.monotonic() - self._changed_s < STEADY_S
+            self._changed_s = time.monotonic()
+            pause = most if flapping else least
+            reason: str | None = "lost again" if flapping else await self._probe(store)
+            while reason is not None:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads gateways, guards no secret
+                pause = min(pause * 2, most)
+                reason = await self._probe(store)
+            self._go_shared()
+
+    async def _lost_or_idle(self, store: CounterStore) -> None:
+        try:
+            async with asyncio.timeout(self._idle_s):
+                await self._lost.wait()
+        except TimeoutError:
+            if (
+                time.monotonic() - self._last_trip_s >= self._idle_s
+                and (reason := await self._probe(store)) is not None
+            ):
+                self._go_local(reason)
+
+    async def _probe(self, store: CounterStore) -> str | None:
+        """None if the store would decide, else why not."""
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await store.probe()
+        except StoreAwayError as away:
+            return str(away)
+        except TimeoutError:
+            return f"no answer within {PROBE_TIMEOUT_S:g} s"
+        return None
+
+
+def _grouped(batch: Sequence[_Waiting]) -> list[tuple[tuple[str, Limits], list[_Waiting]]]:
+    groups: dict[tuple[str, Limits], list[_Waiting]] = {}
+    for waiting in batch:
+        groups.setdefault((waiting.caller_key, waiting.limits), []).append(waiting)
+    return list(groups.items())

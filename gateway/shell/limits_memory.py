@@ -1,0 +1,137 @@
+"""Callers' counters in this process: the whole limiter without Redis, its stand-in while Redis is away, and what this
+process knows of callers meanwhile, for `precheck`.
+
+Bounded: beyond `max_callers` the one not seen for longest is forgotten, and starts afresh. Never waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from gateway.core.admission import Admit, Admitted, Answer, Counters, Decision, Group, Refused, StoreAwayError
+from gateway.core.gcra import Meter, scales
+from gateway.core.limits import Limits
+
+
+def _monotonic_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+def _epoch_us() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass(slots=True)
+class _Known:
+    """One caller. `shared`: these are the shared store's figures, at most what it has now; otherwise our own."""
+
+    counters: Counters = field(default_factory=Counters)
+    shared: bool = False
+
+
+class MemoryCounterStore:
+    """A `CounterStore` in memory.
+
+    Its clock runs monotonically from the time of day at start, or, once `learn` was called, along the shared store's:
+    quota windows are the same ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_callers: int = 10_000,
+        monotonic_us: Callable[[], int] = _monotonic_us,
+        epoch_us: Callable[[], int] = _epoch_us,
+    ) -> None:
+        self._max_callers = max_callers
+        self._monotonic_us = monotonic_us
+        self._offset_us = epoch_us() - monotonic_us()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __repr__(self) -> str:
+        return f"<MemoryCounterStore: {len(self._known)} of {self._max_callers} callers>"
+
+    def now_us(self) -> int:
+        """Microseconds since 1970 on this store's clock."""
+        return self._monotonic_us() + self._offset_us
+
+    async def decide(self, groups: Iterable[Group]) -> list[Answer | StoreAwayError]:
+        """As `decide_now`, which never waits."""
+        return [self.decide_now(group) for group in groups]
+
+    async def probe(self) -> None:
+        """Memory is always there."""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    def decide_now(self, group: Group) -> Answer:
+        """Decides and charges here."""
+        known = self._get(group.caller_key)
+        known.shared = False
+        now_us = self.now_us()
+        decisions: list[Decision | None] = []
+        for ask in group.asks:
+            if isinstance(ask, Admit):
+                decisions.append(known.counters.admit(group.limits, ask, now_us))
+            else:
+                known.counters.release(ask.lease_id)
+                decisions.append(None)
+        return Answer(tuple(decisions))
+
+    def release(self, caller_key: str, lease_id: str) -> None:
+        """Gives a place back; nothing happens if it is not held here."""
+        if known := self._known.get(caller_key):
+            known.counters.release(lease_id)
+
+    def learn(self, group: Group, answer: Answer, asked_us: int) -> None:
+        """Takes over what the shared store said; `asked_us` is our monotonic clock when the question left.
+
+        The store decided after that, so counting from then puts our clock ahead of its by the way there, never behind:
+        what we know leaks early, never late, and `peek` refuses nobody whom the store would admit.
+        """
+        decided = [(ask, decision) for ask, decision in zip(group.asks, answer.decisions, strict=True) if decision]
+        if not decided:
+            return
+        known = self._get(group.caller_key)
+        counters = known.counters
+        if not known.shared:
+            counters.leases.clear()  # given by us alone; the shared store knows nothing of them
+            known.shared = True
+        for ask, decision in decided:
+            if isinstance(decision, Admitted) and isinstance(ask, Admit) and ask.lease_ms > 0:
+                counters.hold(ask, decision.usage.now_us)
+        last = decided[-1][1].usage
+        self._offset_us = last.now_us - asked_us
+        calls, rows = scales(group.limits)
+        # The store may be up to a tick further in a leak than the level tells.
+        counters.calls = Meter(last.calls_level, last.now_us - calls.tick_us + 1, calls.parts) if calls else Meter()
+        counters.rows = Meter(last.rows_level, last.now_us - rows.tick_us + 1, rows.parts) if rows else Meter()
+        counters.quota_used = last.quota_used
+        counters.quota_window = last.now_us // (group.limits.quota.window_s * 1_000_000) if group.limits.quota else 0
+
+    def peek(self, caller_key: str, limits: Limits, *, shared: bool) -> Refused | None:
+        """Whether this caller's least request (one call, one row) is known to be refused; charges nothing.
+
+        With `shared`, only what the shared store last said counts, not what was decided here while it was away.
+        """
+        known = self._known.get(caller_key)
+        if known is None or (shared and not known.shared):
+            return None
+        return known.counters.peek(limits, Admit(rows=1, lease_ms=1), self.now_us())
+
+    def _get(self, caller_key: str) -> _Known:
+        known = self._known.get(caller_key)
+        if known is None:
+            known = self._known[caller_key] = _Known()
+            while len(self._known) > self._max_callers:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(caller_key)
+        return known
