@@ -92,6 +92,12 @@ bytes_sha256 <- function(bytes) {
   paste(format(sodium::sha256(bytes)), collapse = "")
 }
 
+#' The version as the package writes it: packageVersion() turns 4.7-1.1 into 4.7.1.1.
+#' @noRd
+package_version_text <- function(name) {
+  utils::packageDescription(name, fields = "Version")
+}
+
 attach_packages <- function(packages) {
   absent <- Filter(function(name) !nzchar(system.file(package = name)), names(packages))
   if (length(absent) > 0L) {
@@ -102,7 +108,7 @@ attach_packages <- function(packages) {
   }
   for (name in names(packages)) {
     suppressPackageStartupMessages(library(name, character.only = TRUE))
-    here <- as.character(utils::packageVersion(name))
+    here <- package_version_text(name)
     if (!identical(here, packages[[name]])) {
       warning(name, " is ", here, " here; the model was packaged with ", packages[[name]], call. = FALSE)
     }

@@ -50,3 +50,14 @@ class_and_probabilities <- function(probabilities, levels, class = NULL) {
 first_maximum <- function(scores, levels) {
   factor(levels[max.col(scores, "first")], levels = levels)
 }
+
+#' For classes without options.
+#' @noRd
+refuse_options <- function(options, answer) {
+  if (length(options) > 0L) {
+    abort(answer, " and takes no option ", quoted(names(options)), ": leave it out, or give ",
+      "package_model(predict = function(model, newdata) ...)"
+    )
+  }
+  list()
+}

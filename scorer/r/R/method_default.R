@@ -16,7 +16,7 @@ model_inputs.default <- function(model) {
   if (inherits(terms, "terms")) terms_inputs(terms)
 }
 
-model_levels.default <- function(model) {
+model_levels.default <- function(model, sample) {
   if (is.list(model) && is.list(model$xlevels)) model$xlevels else list()
 }
 

@@ -12,3 +12,15 @@ model_predict.multinom <- function(model, newdata, options) {
   }
   class_and_probabilities(probabilities, levels)
 }
+
+model_packages.multinom <- function(model) {
+  "nnet"
+}
+
+model_options.multinom <- function(model, options) {
+  refuse_options(options, "a multinom answers its class and probabilities")
+}
+
+model_slim.multinom <- function(model) {
+  drop_parts(model, c("residuals", "fitted.values", "weights", "model", "Hessian"))
+}

@@ -53,7 +53,6 @@ run_zygote <- function(dir) {
       close(answers)
       close(orders)
       parallel:::closeFD(0L)
-      file("/dev/null", "rb", raw = TRUE) # takes descriptor 0, so that no other file gets it
       parallel:::closeStderr(TRUE)
     }
   }

@@ -1,0 +1,43 @@
+# What predicting costs, as information for the scorer's first guesses: it learns better ones while it serves.
+
+#' Memory this process holds, in bytes (`VmRSS`), or at most held (`VmHWM`); NA where the system does not tell.
+#' @noRd
+process_bytes <- function(what = "VmRSS") {
+  status <- tryCatch(readLines("/proc/self/status"), error = function(e) character(), warning = function(w) character())
+  line <- grep(paste0("^", what, ":"), status, value = TRUE)
+  if (length(line) == 1L) as.numeric(gsub("[^0-9]", "", line)) * 1024 else NA_real_
+}
+
+#' How much memory grows at most while a call runs, in bytes.
+#' @noRd
+peak_bytes <- function(call) {
+  invisible(gc())
+  tryCatch(cat("5", file = "/proc/self/clear_refs"), error = function(e) NULL, warning = function(w) NULL)
+  before <- process_bytes()
+  call()
+  max(0, process_bytes("VmHWM") - before)
+}
+
+#' Median milliseconds of a call, from at most `times` calls or one second.
+#' @noRd
+median_ms <- function(call, times) {
+  taken <- numeric()
+  while (length(taken) < times && sum(taken) < 1000) {
+    start <- Sys.time()
+    call()
+    taken <- c(taken, as.numeric(Sys.time() - start, units = "secs") * 1000)
+  }
+  stats::median(taken)
+}
+
+measure_cost <- function(model, rows) {
+  one <- take_rows(rows, 1L)
+  many <- take_rows(tile_rows(rows, 512L), 1:512)
+  some <- take_rows(many, 1:64)
+  predict_rows(model, some)
+  peak <- peak_bytes(function() predict_rows(model, some))
+  one_ms <- median_ms(function() predict_rows(model, one), 30L)
+  many_ms <- median_ms(function() predict_rows(model, many), 5L)
+  row_ms <- max(0, (many_ms - one_ms) / 511)
+  list(fixed_ms = signif(max(0, one_ms - row_ms), 4L), row_ms = signif(row_ms, 4L), peak_64_rows_bytes = peak)
+}
