@@ -1,0 +1,56 @@
+"""The `scoregate` command: puts the subcommands together and turns errors into a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from client.commands.models import models
+from client.commands.package import package
+from client.commands.publish import publish
+from client.commands.score import score
+from client.commands.token import token
+from client.commands.try_model import try_model
+from client.commands.verify import verify
+from client.errors import ClientError
+from client.terminal import report
+
+app = typer.Typer(
+    name="scoregate",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,  # they may hold tokens and rows
+    help="Score rows with R models behind a scoregate gateway, and bring models there.\n\n"
+    "[bold]With a gateway:[/bold] models, score, token, verify. [bold]With R:[/bold] package, publish, try, verify.\n\n"
+    "Connection options may be variables: SCOREGATE_URL, SCOREGATE_TENANT, SCOREGATE_CLIENT_ID, "
+    "SCOREGATE_CLIENT_SECRET (or _FILE), SCOREGATE_SCOPE, SCOREGATE_AUTHORITY, SCOREGATE_CA_FILE, SCOREGATE_TOKEN.\n\n"
+    "[dim]scoregate try model.rds --sample rows.csv[/dim]\n\n"
+    "[dim]scoregate score boston-housing --data rows.csv --stack dev[/dim]\n\n"
+    "[dim]scoregate verify boston-housing rows.csv --store file:///srv/models --stack dev[/dim]",
+    epilog="Exit codes: 0 done, 1 failed or differs, 2 usage, 3 refused by the server, 4 unavailable, 5 no token.",
+)
+app.command()(models)
+app.command()(score)
+app.command()(token)
+app.command()(package)
+app.command()(publish)
+app.command("try")(try_model)
+app.command()(verify)
+
+
+def main() -> None:
+    """The entry point: exits with a code of `client.terminal.Exit`, or 130 after Ctrl-C."""
+    try:
+        app()
+    except ClientError as error:
+        sys.exit(report(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # `scoregate … | head` has read enough: end quietly, as other commands do
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

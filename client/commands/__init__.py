@@ -1,0 +1,1 @@
+"""The `scoregate` command's subcommands, one per file."""

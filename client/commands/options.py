@@ -1,0 +1,119 @@
+"""The options every command that talks to a gateway has, added by one decorator, so they are the same everywhere."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from client.connection import Connection
+
+PANEL = "Connection"
+
+
+def _option(*names: str, text: str, env: str | None = None, **more: Any) -> Any:
+    return typer.Option(*names, help=text, envvar=env, rich_help_panel=PANEL, show_default=False, **more)
+
+
+def _connection_options(
+    *,
+    url: Annotated[
+        str | None, _option("--url", text="The gateway, as https://scoring.example.com.", env="SCOREGATE_URL")
+    ] = None,
+    stack: Annotated[
+        str | None,
+        _option("--stack", text="A local stack started by ./dev up; its default name is dev.", env="SCOREGATE_STACK"),
+    ] = None,
+    app: Annotated[
+        str | None, _option("--app", text="With --stack: which of its applications asks (all, one-model, no-role, …).")
+    ] = None,
+    token: Annotated[
+        str | None,
+        _option(
+            "--token",
+            text="An access token got elsewhere. Others on this machine can see options: prefer the variable.",
+            env="SCOREGATE_TOKEN",
+        ),
+    ] = None,
+    tenant: Annotated[str | None, _option("--tenant", text="Entra tenant id.", env="SCOREGATE_TENANT")] = None,
+    client_id: Annotated[
+        str | None, _option("--client-id", text="Your application's client id.", env="SCOREGATE_CLIENT_ID")
+    ] = None,
+    client_secret: Annotated[
+        str | None,
+        _option("--client-secret", text="Its secret; only as a variable.", env="SCOREGATE_CLIENT_SECRET", hidden=True),
+    ] = None,
+    client_secret_file: Annotated[
+        Path | None,
+        _option(
+            "--client-secret-file",
+            text="A file with its secret (or set SCOREGATE_CLIENT_SECRET).",
+            env="SCOREGATE_CLIENT_SECRET_FILE",
+        ),
+    ] = None,
+    certificate_file: Annotated[
+        Path | None,
+        _option(
+            "--certificate-file",
+            text="Its certificate with the private key, .pfx or PEM.",
+            env="SCOREGATE_CERTIFICATE_FILE",
+        ),
+    ] = None,
+    certificate_passphrase: Annotated[
+        str | None,
+        _option(
+            "--certificate-passphrase",
+            text="Of the private key; only as a variable.",
+            env="SCOREGATE_CERTIFICATE_PASSPHRASE",
+            hidden=True,
+        ),
+    ] = None,
+    device: Annotated[
+        bool, _option("--device", text="Log in yourself, by a code typed on another page.", env="SCOREGATE_DEVICE")
+    ] = False,
+    scope: Annotated[
+        str | None, _option("--scope", text="The API's scope; default api://scoregate/.default.", env="SCOREGATE_SCOPE")
+    ] = None,
+    authority: Annotated[
+        str | None,
+        _option(
+            "--authority", text="Entra's address, if not https://login.microsoftonline.com.", env="SCOREGATE_AUTHORITY"
+        ),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        _option("--ca-file", text="The CA to trust, PEM, if the system does not know it.", env="SCOREGATE_CA_FILE"),
+    ] = None,
+    cache_dir: Annotated[
+        Path,
+        _option(
+            "--cache-dir",
+            text="Where tokens of --device are kept (0600); default ~/.cache/scoregate.",
+            env="SCOREGATE_CACHE_DIR",
+        ),
+    ] = Path("~/.cache/scoregate"),
+) -> None:
+    """Only its parameters are used."""
+
+
+def connected(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the connection options in exchange for its parameter `connection`."""
+    names = list(inspect.signature(_connection_options).parameters)
+
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:
+        connection = Connection(**{name: arguments.pop(name) for name in names})
+        command(connection=connection, **arguments)
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "connection"]
+    theirs = list(inspect.signature(_connection_options).parameters.values())
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(_connection_options, include_extras=True)
+    parameters = [p.replace(kind=p.KEYWORD_ONLY, annotation=hints[p.name]) for p in (*own, *theirs)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    del run.__wrapped__
+    return run

@@ -1,0 +1,37 @@
+"""`scoregate publish`: a model package into a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.store import Store
+from client.terminal import out
+
+
+def publish(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A model package: the folder that package_model() made.")
+    ],
+    store: Annotated[
+        str,
+        typer.Option(
+            help="file:///models, az://container/models, s3://…, gs://…, or a folder.", envvar="SCOREGATE_STORE"
+        ),
+    ],
+) -> None:
+    """Publish a model package. Scorers that watch the store load it and serve it by themselves.
+
+    Files go by their digest; the manifest goes last and only if that version is not there, so a version never changes
+    and is never seen half done. Doing it twice is harmless. Write access to a store is the right to run code in its
+    scorers.
+
+    [dim]scoregate publish boston-housing-1/ --store file:///srv/models[/dim]
+    [dim]scoregate publish boston-housing-1/ --store az://models          # AZURE_STORAGE_… as obstore reads them[/dim]
+    """
+    published = Store(store).publish(folder)
+    what = "published" if published.created else "already there, the same"
+    sent = f"{published.uploaded_bytes} bytes sent, sha256 {published.digest[:12]}"
+    out(f"{published.name} {published.version}: {what} ({sent})")

@@ -1,0 +1,191 @@
+"""Which gateway the command talks to, and as whom: from options, from the environment, or from a local stack's state.
+
+The only reader of the command's environment is typer, by the variables named in `commands.options`; this module
+decides what they mean together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from client.client import Client
+from client.credentials import ClientCertificate, ClientSecret, Credential, DeviceCode, StaticToken
+from client.errors import ClientError, CredentialError
+
+#: Where `python -m devkit` works: the checkout this package stands in.
+CHECKOUT = Path(__file__).resolve().parent.parent
+DEFAULT_SCOPE = "api://scoregate/.default"
+STACK_ANSWER_S = 30.0
+
+
+class UsageError(ClientError):
+    """Options that do not fit together, or a file that is not what it should be: exit code 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """The connection options as given; None where they were not."""
+
+    url: str | None = None
+    stack: str | None = None
+    app: str | None = None
+    token: str | None = field(default=None, repr=False)
+    tenant: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    client_secret_file: Path | None = None
+    certificate_file: Path | None = None
+    certificate_passphrase: str | None = field(default=None, repr=False)
+    scope: str | None = None
+    authority: str | None = None
+    ca_file: Path | None = None
+    cache_dir: Path = Path("~/.cache/scoregate")
+    device: bool = False
+
+    def client(self, **options: Any) -> Client:
+        """A client for these options. Raises UsageError that says which option is missing."""
+        url, verify = self.where()
+        try:
+            return Client(url, credential=self.credential(), verify=verify, **options)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def where(self) -> tuple[str, str | bool]:
+        """The gateway's URL and the CA file to trust (True: the system's)."""
+        if self.url:
+            return self.url, str(self.ca_file) if self.ca_file else True
+        if self.stack:
+            state = stack_state(self.stack)
+            return state.gateway_url or "", str(state.ca_file) if state.ca_file else True
+        raise UsageError("which gateway? Give --url (SCOREGATE_URL), or --stack dev for one started by ./dev up")
+
+    def credential(self) -> Credential:
+        """Who asks. A token given goes first, then a local stack's, then a secret, a certificate, a person."""
+        if self.token:
+            return StaticToken(self.token.strip())
+        if self.stack:
+            return StackToken(self.stack, self.app)
+        if not self.tenant or not self.client_id:
+            raise UsageError(
+                "as whom? Give --tenant and --client-id with a secret (SCOREGATE_CLIENT_SECRET or "
+                "--client-secret-file), a certificate, or --device to log in yourself; or a token (SCOREGATE_TOKEN)"
+            )
+        options: dict[str, Any] = {"authority": self.authority, "verify": str(self.ca_file) if self.ca_file else True}
+        secret = self._secret()
+        try:
+            if secret and not self.device:
+                return ClientSecret(self.tenant, self.client_id, secret, self._scope(), **options)
+            if self.certificate_file and not self.device:
+                return ClientCertificate(
+                    self.tenant,
+                    self.client_id,
+                    self.certificate_file,
+                    self._scope(),
+                    passphrase=self.certificate_passphrase,
+                    **options,
+                )
+            return DeviceCode(
+                self.tenant,
+                self.client_id,
+                self._scope("api://scoregate/Models.Score"),
+                cache_file=self._cache_file(),
+                interactive=self.device or sys.stderr.isatty(),
+                **options,
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def _scope(self, default: str = DEFAULT_SCOPE) -> str:
+        return self.scope or default
+
+    def _secret(self) -> str | None:
+        if self.client_secret_file is None:
+            return self.client_secret
+        try:
+            return self.client_secret_file.read_text("utf-8").strip()
+        except OSError as error:
+            raise UsageError(f"cannot read the secret: {error.strerror}: {self.client_secret_file}") from error
+
+    def _cache_file(self) -> Path:
+        """One file for each way to log in, so that two authorities on one host are not taken for one."""
+        who = "\n".join((self.authority or "", self.tenant or "", self.client_id or "", self.scope or ""))
+        return self.cache_dir.expanduser() / f"tokens-{hashlib.sha256(who.encode()).hexdigest()[:16]}.json"
+
+
+# --- a stack on this machine
+
+
+class StackState(msgspec.Struct):
+    """What is read of `python -m devkit status --json`."""
+
+    gateway_url: str | None = None
+    ca_file: str | None = None
+    phase: str = "ready"
+
+
+def devkit(*arguments: str) -> list[str]:
+    """The command line of `./dev …` for the Python that runs this."""
+    return [sys.executable, "-m", "devkit", *arguments]
+
+
+def _run_devkit(*arguments: str) -> str:
+    if not (CHECKOUT / "devkit").is_dir():
+        raise UsageError("--stack needs a checkout of scoregate (it runs ./dev); use --url elsewhere")
+    try:
+        done = subprocess.run(
+            devkit(*arguments), cwd=CHECKOUT, capture_output=True, text=True, timeout=STACK_ANSWER_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ClientError(f"./dev {arguments[0]} gave no answer in {STACK_ANSWER_S:g} s") from error
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no reason given"]
+        raise UsageError(f"./dev {' '.join(arguments)}: {last[0]}")
+    return done.stdout
+
+
+def stack_state(name: str) -> StackState:
+    """Where a local stack is. Raises UsageError if it does not run."""
+    try:
+        state = msgspec.json.decode(_run_devkit("status", "--json", "--name", name), type=StackState)
+    except msgspec.MsgspecError as error:
+        raise ClientError(f"./dev status --json --name {name} did not answer with JSON") from error
+    if not state.gateway_url:
+        raise UsageError(f"no stack {name!r} runs here; start it with: ./dev up --detach --name {name}")
+    return state
+
+
+class StackToken:
+    """Tokens of a local stack's identity stand-in, got through MSAL by `./dev token`."""
+
+    def __init__(self, stack: str, app: str | None = None) -> None:
+        """`app` is one of the stand-in's applications; None is the one with every role."""
+        self._arguments = ("token", "--name", stack, *(("--app", app) if app else ()))
+        self._token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"StackToken({' '.join(self._arguments[1:])})"
+
+    def token(self) -> str:
+        """The token, got once."""
+        if self._token is None:
+            self._token = self._fetch()
+        return self._token
+
+    def renew(self, stale: str) -> str | None:
+        """A new one."""
+        if self._token == stale:
+            self._token = self._fetch()
+        return self._token
+
+    def _fetch(self) -> str:
+        try:
+            return _run_devkit(*self._arguments).strip().splitlines()[-1]
+        except (UsageError, IndexError) as error:
+            raise CredentialError(str(error) or "./dev token printed nothing") from error

@@ -1,0 +1,96 @@
+"""R on this machine, for packaging and verifying: the program, its environment, the library that has the R package.
+
+The environment is the scorer's (reference BLAS, one thread, UTC, UTF-8), so that R here and R there can agree to the
+last bit. In a checkout ./dev's library is used, and brought up to date first; elsewhere whatever R itself finds.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from client.connection import CHECKOUT
+from client.errors import ClientError
+
+_ASK_DEVKIT = """
+import json, sys
+from devkit import r
+r.install_library()
+json.dump(r.environment(), sys.stdout)
+"""
+_FIXED = {
+    "OMP_NUM_THREADS": "1",
+    "OMP_THREAD_LIMIT": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TZ": "UTC",
+    "LC_ALL": "C.UTF-8",
+}
+
+
+class RError(ClientError):
+    """R is missing, or what it was asked to do failed: R's own last lines."""
+
+
+@functools.cache
+def environment() -> Mapping[str, str]:
+    """Variables to run R with, on top of this process' own. In a checkout this installs the R package if it has
+    changed.
+    """
+    if (CHECKOUT / "devkit" / "r.py").exists() and (CHECKOUT / "scorer" / "r").is_dir():
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK_DEVKIT], cwd=CHECKOUT, capture_output=True, text=True, check=False
+        )
+        if asked.returncode:
+            raise RError(f"the R package could not be installed: {_last_lines(asked.stderr)}")
+        return msgspec.json.decode(asked.stdout, type=dict[str, str])
+    reference = [*Path("/usr/lib").glob("*-linux-gnu*/blas"), *Path("/usr/lib").glob("*-linux-gnu*/lapack")]
+    pinned = {"R_LD_LIBRARY_PATH": ":".join([*map(str, reference), "/usr/lib/R/lib"])} if reference else {}
+    return _FIXED | pinned
+
+
+def rscript() -> str:
+    """The program; raises RError that says how to get it."""
+    found = shutil.which("Rscript")
+    if found is None:
+        raise RError(
+            "Rscript is not on the PATH; install R (apt-get install r-base-core, or https://cran.r-project.org)"
+        )
+    return found
+
+
+def run(arguments: Sequence[str], *, cwd: Path | None = None) -> str:
+    """Runs Rscript and gives its stdout. Raises RError with the last lines of stderr."""
+    done = subprocess.run(
+        [rscript(), *arguments],
+        env=os.environ | environment(),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        raise RError(f"R stopped: {_last_lines(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+def script(name: str) -> str:
+    """Path of a script of the installed R package; raises RError where the package is not installed."""
+    found = run(["-e", 'cat(system.file("scripts", commandArgs(TRUE)[1], package = "scoregate"))', name]).strip()
+    if not found:
+        raise RError(f"R has no package scoregate with {name}; R CMD INSTALL scorer/r, and set R_LIBS to its library")
+    return found
+
+
+def _last_lines(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip() and not line.startswith("Calls:")]
+    lines = [line for line in lines if line != "Execution halted"]
+    return " ".join(lines[-4:]) or "it gave no reason"

@@ -1,0 +1,208 @@
+"""Publishing a model package to any store obstore knows (a folder, Azure Blob, S3, GCS), and fetching one back.
+
+    blobs/sha256/<hex>                        each file once, by its digest
+    models/<name>/<version>/manifest.json     created last and only if absent: the one commit
+
+A failed or interrupted publish leaves blobs that nothing names, never half a version. Publishing the same package
+again is not an error; publishing another one under a name and version that exist is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from client.errors import ClientError
+from shared.catalogue import version_key
+
+FORMAT = "scoregate.model/1"
+
+
+class StoreError(ClientError):
+    """The store could not be read or written, or holds something else under that name and version."""
+
+
+class PackageError(ClientError):
+    """The folder is not a model package, or a file is not the one its manifest names."""
+
+
+class _File(msgspec.Struct):
+    sha256: str
+    size: int
+
+
+class Manifest(msgspec.Struct):
+    """What publishing needs to know of a manifest."""
+
+    format: str
+    name: str
+    version: str
+    files: dict[str, _File]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What `publish` did. `created` is False if the store had this very version already. `digest` is the manifest's
+    sha256.
+    """
+
+    name: str
+    version: str
+    digest: str
+    created: bool
+    uploaded_bytes: int
+
+
+def read_package(folder: Path) -> tuple[Manifest, bytes]:
+    """The manifest and its bytes, every file checked against it. Raises PackageError that says what is wrong."""
+    try:
+        raw = (folder / "manifest.json").read_bytes()
+    except OSError as error:
+        raise PackageError(
+            f"{folder} is not a model package: it has no manifest.json that can be read ({error.strerror})"
+        ) from error
+    manifest = parse_manifest(raw, str(folder / "manifest.json"))
+    for name, file in manifest.files.items():
+        path = _inside(folder, name)
+        try:
+            found = file_digest(path)
+        except OSError as error:
+            raise PackageError(f"{path} cannot be read: {error.strerror}") from error
+        if found != (file.sha256, file.size):
+            raise PackageError(f"{path} is not the file that manifest.json names; package the model again")
+    return manifest, raw
+
+
+def parse_manifest(raw: bytes, where: str) -> Manifest:
+    """Raises PackageError unless it is a manifest of this format."""
+    try:
+        manifest = msgspec.json.decode(raw, type=Manifest)
+        version_key(manifest.version)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise PackageError(f"{where}: {error}") from error
+    if manifest.format != FORMAT:
+        raise PackageError(f"{where}: format {manifest.format!r} is not {FORMAT}")
+    return manifest
+
+
+def file_digest(path: Path) -> tuple[str, int]:
+    """sha256 in hex, and size."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return digest.hexdigest(), file.tell()
+
+
+def _inside(folder: Path, name: str) -> Path:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise PackageError(f"manifest.json names a file outside its folder: {name}")
+    return folder / pure
+
+
+class Store:
+    """A model store by URL: `file:///…`, `az://container/…`, `s3://bucket/…`, `gs://bucket/…`; a bare path is a folder.
+
+    Credentials are obstore's business (its environment variables, or a cloud's own identity).
+    """
+
+    def __init__(self, url: str) -> None:
+        """Makes a local folder if it is not there. Raises StoreError for a URL that is none."""
+        try:
+            import obstore  # noqa: PLC0415 - only these commands need it
+            from obstore.store import from_url  # noqa: PLC0415
+        except ImportError as error:
+            raise StoreError("publishing needs obstore: pip install 'scoregate[publish]'") from error
+        self.url = url if "://" in url else Path(url).resolve().as_uri()
+        self._obs = obstore
+        options: dict[str, Any] = {"mkdir": True} if self.url.startswith("file:") else {}
+        try:
+            self._store = from_url(self.url, **options)
+        except (self._base_error, ValueError, OSError) as error:
+            raise StoreError(f"{url} is not a store: {first_line(error)}") from error
+
+    @property
+    def _base_error(self) -> type[Exception]:
+        error: type[Exception] = self._obs.exceptions.BaseError
+        return error
+
+    def publish(self, folder: Path) -> Published:
+        """Puts the files, then creates the manifest. Raises PackageError, or StoreError if the version exists with
+        other content.
+        """
+        manifest, raw = read_package(folder)
+        uploaded = 0
+        try:
+            for name, file in manifest.files.items():
+                key = f"blobs/sha256/{file.sha256}"
+                if not self._has(key, file.size):
+                    self._obs.put(self._store, key, _inside(folder, name))
+                    uploaded += file.size
+            created = self._create(f"models/{manifest.name}/{manifest.version}/manifest.json", raw)
+        except self._base_error as error:
+            raise StoreError(f"{self.url}: {first_line(error)}") from error
+        digest = hashlib.sha256(raw).hexdigest()
+        return Published(manifest.name, manifest.version, digest, created, uploaded)
+
+    def _has(self, key: str, size: int) -> bool:
+        try:
+            return bool(self._obs.head(self._store, key)["size"] == size)
+        except (FileNotFoundError, self._obs.exceptions.NotFoundError):
+            return False
+
+    def _create(self, key: str, raw: bytes) -> bool:
+        """True if this call created it, False if the very same bytes were there."""
+        try:
+            self._obs.put(self._store, key, raw, mode="create")
+        except (FileExistsError, self._obs.exceptions.AlreadyExistsError) as error:
+            if bytes(self._obs.get(self._store, key).bytes()) == raw:
+                return False
+            raise StoreError(
+                f"{key} exists with other content: a published version never changes; choose another version"
+            ) from error
+        return True
+
+    def versions(self, model: str) -> list[str]:
+        """Published versions of a model, lowest first."""
+        prefix = f"models/{model}/"
+        try:
+            entries = [entry["path"] for chunk in self._obs.list(self._store, prefix=prefix) for entry in chunk]
+        except self._base_error as error:
+            raise StoreError(f"{self.url}: {first_line(error)}") from error
+        found = [p.removeprefix(prefix).split("/")[0] for p in entries if p.endswith("/manifest.json")]
+        return sorted(found, key=version_key)
+
+    def fetch(self, model: str, version: str, folder: Path) -> Path:
+        """The package as a folder, every file checked against the manifest. Raises StoreError or PackageError."""
+        key = f"models/{model}/{version}/manifest.json"
+        try:
+            raw = bytes(self._obs.get(self._store, key).bytes())
+            manifest = parse_manifest(raw, f"{self.url}/{key}")
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, file in manifest.files.items():
+                path = _inside(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as target:
+                    for chunk in self._obs.get(self._store, f"blobs/sha256/{file.sha256}").stream():
+                        target.write(chunk)
+        except (FileNotFoundError, self._obs.exceptions.NotFoundError) as error:
+            raise StoreError(f"{self.url} has no complete {model} version {version}") from error
+        except self._base_error as error:
+            raise StoreError(f"{self.url}: {first_line(error)}") from error
+        (folder / "manifest.json").write_bytes(raw)
+        read_package(folder)
+        return folder
+
+
+def first_line(error: BaseException) -> str:
+    """Of a message that may be long."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def describe(published: Published) -> Mapping[str, Any]:
+    """As JSON for programs."""
+    return msgspec.to_builtins(published)  # type: ignore[no-any-return]
