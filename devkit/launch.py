@@ -116,7 +116,7 @@ def command(name: str, stack_name: str, *more: str) -> str:
 
 
 def announcement(state: State) -> str:
-    """Where the stack is, and a request to paste: the first row of the reference model's example, if the store has it."""
+    """Where the stack is, and a request to paste: a row of the reference model's example, if the store has it."""
     bearer = f'-H "Authorization: Bearer $({command("token", state.name)})"'
     address = urlsplit(state.store or "")
     folder = Path(unquote(address.path)) if address.scheme == "file" else None

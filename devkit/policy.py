@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,9 +19,14 @@ def for_stack(folder: Path, rate: str | None) -> Path:
     if rate is None:
         return FILE
     document = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    document["defaults"]["rate"] = rate
+    set_default_rate(document, rate)
     mine = folder / "policy.yaml"
     mine.write_text(
         f"# devkit/policy.yaml with --rate {rate}\n{yaml.safe_dump(document, sort_keys=False)}", encoding="utf-8"
     )
     return mine
+
+
+def set_default_rate(document: dict[str, Any], rate: str) -> None:
+    """Changes, in a policy as YAML gives it, the calls that a caller may make where no rule says otherwise."""
+    document["defaults"]["rate"] = rate

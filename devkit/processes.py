@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import msgspec
 
@@ -54,38 +54,51 @@ class ProcessEndedError(Exception):
 class Process:
     """One started process; made by `Processes.start`."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Log) -> None:
-        """Reads both of its pipes from now on."""
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], log: Log) -> None:
+        """Reads both of its pipes from now on, in the running event loop."""
         self.name = name
-        self.pid = process.pid
+        self.pid = popen.pid
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self._process = process
+        self._popen = popen
         self._log = log
         self._listening: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._pumps = [
-            asyncio.create_task(self._pump(stream)) for stream in (process.stdout, process.stderr) if stream is not None
-        ]
+        self._pumps = [asyncio.create_task(self._pump(pipe)) for pipe in (popen.stdout, popen.stderr) if pipe]
+        self._exited = asyncio.Event()
+        self._pidfd = os.pidfd_open(popen.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
 
-    async def _pump(self, stream: asyncio.StreamReader) -> None:
-        while True:
-            try:
-                raw = await stream.readline()
-            except ValueError:  # longer than any line should be: the reader has dropped it
-                raw = b"(a line of more than 4 MiB)\n"
-            if not raw:
-                return
-            text = raw.decode(errors="replace").rstrip("\r\n")
-            if (listening := _listening(text)) is not None:
-                self._listening.put_nowait(listening)
-            else:
-                self.tail.append(text)
-            self._log.line(self.name, text)
+    def _reap(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._popen.wait()
+        self._exited.set()
+
+    async def _pump(self, pipe: IO[bytes]) -> None:
+        stream = asyncio.StreamReader(limit=_LONGEST_LINE)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+        try:
+            while True:
+                try:
+                    raw = await stream.readline()
+                except ValueError:  # longer than any line should be: the reader has dropped it
+                    raw = b"(a line of more than 4 MiB)\n"
+                if not raw:
+                    return
+                text = raw.decode(errors="replace").rstrip("\r\n")
+                if (listening := _listening(text)) is not None:
+                    self._listening.put_nowait(listening)
+                else:
+                    self.tail.append(text)
+                self._log.line(self.name, text)
+        finally:
+            transport.close()
 
     async def ended(self) -> int:
         """Its exit code, once all it wrote has been read (or after a second more, if a child of it keeps its pipes)."""
-        code = await self._process.wait()
+        await self._exited.wait()
         await asyncio.wait(self._pumps, timeout=1)
-        return code
+        return self._popen.returncode
 
     async def listening(self, count: int = 1) -> list[dict[str, Any]]:
         """The first `count` lines in which it said that it listens; raises ProcessEndedError if it ends before."""
@@ -109,17 +122,16 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             if group:
                 os.killpg(self.pid, number)
-            elif self._process.returncode is None:
-                self._process.send_signal(number)
+            elif not self._exited.is_set():
+                os.kill(self.pid, number)
 
     async def stop(self, grace_s: float) -> None:
         """SIGTERM, and after `grace_s` SIGKILL; then whatever is left of its group."""
         self.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), grace_s)
+            await asyncio.wait_for(self._exited.wait(), grace_s)
         self.signal(signal.SIGKILL, group=True)
-        await self._process.wait()
-        await asyncio.wait(self._pumps, timeout=1)
+        await self.ended()
         for pump in self._pumps:
             pump.cancel()
 
@@ -136,26 +148,26 @@ class Processes:
             ["/bin/sh", "-c", _GUARD], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )
 
-    async def start(self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Process:
+    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Process:
         """Starts `argv` in a session of its own, with exactly this environment and no standard input."""
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            env=dict(env),
+        popen = subprocess.Popen(
+            argv,
+            env=env,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            limit=_LONGEST_LINE,
+            bufsize=0,
             start_new_session=True,
         )
-        self._tell_guard("add", process.pid)
-        started = Process(name, process, self._log)
+        self._tell_guard("add", popen.pid)
+        started = Process(name, popen, self._log)
         self._running.append(started)
         return started
 
     async def run(self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Starts `argv` and waits for its end; raises ProcessEndedError unless that is 0."""
-        process = await self.start(name, argv, env, cwd)
+        process = self.start(name, argv, env, cwd)
         code = await process.ended()
         self._forget(process)
         if code:

@@ -51,7 +51,7 @@ async def bring_up(options: Options, home: Home, processes: Processes, state: St
 
 async def _entra(home: Home, processes: Processes, state: State, say: Say) -> None:
     env = os.environ | {"ENTRA_FOLDER": str(home.folder / "entra")}
-    process = await processes.start("entra", [sys.executable, "-m", "devkit.entra"], env, ROOT)
+    process = processes.start("entra", [sys.executable, "-m", "devkit.entra"], env, ROOT)
     (line,) = await process.listening()
     state.entra_url, state.authority, state.ca_file = line["url"], line["authority"], line["ca_file"]
     say(f"identity  {state.authority}  (stand-in for Entra ID)")
@@ -66,7 +66,7 @@ async def _redis(home: Home, processes: Processes, state: State, say: Say) -> No
     socket.unlink(missing_ok=True)
     argv = [program, "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
     argv += ["--save", "", "--appendonly", "no", "--dir", str(home.run_dir), "--daemonize", "no"]
-    process = await processes.start("redis", argv, os.environ, ROOT)
+    process = processes.start("redis", argv, os.environ, ROOT)
     await process.unless_ended(_accepts(socket))
     state.redis_url = f"unix://{socket}"
     say(f"redis     {state.redis_url}")
@@ -86,7 +86,7 @@ async def _scorer(options: Options, home: Home, processes: Processes, state: Sta
     }
     if options.scorer_workers is not None:
         env["SCORER_WORKERS"] = str(options.scorer_workers)
-    process = await processes.start("scorer", [sys.executable, "-m", "scorer"], env, ROOT)
+    process = processes.start("scorer", [sys.executable, "-m", "scorer"], env, ROOT)
     (line,) = await process.listening()
     state.scorer_url, state.scorer_internal_url = line["url"], line["internal_url"]
     return process
@@ -107,7 +107,7 @@ async def _gateway(options: Options, home: Home, processes: Processes, state: St
         "GATEWAY_REDIS_URL": state.redis_url or "",
         "GATEWAY_DRAIN_S": os.environ.get("GATEWAY_DRAIN_S", "5"),
     }
-    process = await processes.start("gateway", [sys.executable, "-m", "gateway"], env, ROOT)
+    process = processes.start("gateway", [sys.executable, "-m", "gateway"], env, ROOT)
     lines = await process.listening(options.gateway_workers)
     state.gateway_url = lines[0]["url"]
     state.gateway_internal_urls = [line["internal_url"] for line in lines]

@@ -42,7 +42,7 @@ class Supervisor:
         self._stop, self._kill = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> int:
-        """Runs the stack until told to stop. The exit code: 0 after a stop, 1 if it did not come up or all of it ended."""
+        """Runs the stack until told to stop: 0 after a stop, 1 if it did not come up or all of it has ended."""
         state = State(name=self._home.name, phase="starting", supervisor=os.getpid())
         self._home.write(state)
         loop = asyncio.get_running_loop()
