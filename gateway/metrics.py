@@ -41,6 +41,29 @@ class Metrics:
         )
         self.keys_age = Gauge("scoregate_keys_age_seconds", "Age of Entra's signing keys.", registry=self.registry)
 
+        self.limiter_trips = Histogram(
+            "scoregate_limiter_trip_seconds", "One trip to Redis for all requests that wait.", buckets=_SECONDS, registry=self.registry
+        )
+        self.decisions = Counter(
+            "scoregate_limit_decisions", "Requests admitted, or refused by which limit.", ["outcome"], registry=self.registry
+        )
+
+    # --- what `gateway.shell.admit` tells
+
+    def shared(self, up: bool) -> None:
+        """Whether limits are counted in Redis now."""
+        self.limiter_shared.set(1 if up else 0)
+
+    def trip(self, took_s: float, requests: int) -> None:  # noqa: ARG002
+        """One trip to Redis came back."""
+        self.limiter_trips.observe(took_s)
+
+    def decided(self, outcome: str, *, shared: bool) -> None:  # noqa: ARG002
+        """One request was admitted, or refused by a limit."""
+        self.decisions.labels(outcome).inc()
+
+    # --- what the forwarder tells
+
     def batch(self, model: str, rows: int, items: int) -> None:
         """A batch of `items` requests with `rows` rows left for a scorer."""
         self.rows_per_call.labels(model).observe(rows)

@@ -1,0 +1,148 @@
+"""The composition root: makes every part from the settings and puts them together. Nothing else knows all of them."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from gateway.core.claims import TokenRules
+from gateway.core.coalesce import Coalescer
+from gateway.core.contracts import Contracts
+from gateway.core.policy import Policy
+from gateway.core.policy_file import read_policy
+from gateway.metrics import Metrics
+from gateway.middleware.errors import Errors
+from gateway.routes.docs import docs_routes
+from gateway.routes.internal import internal_app
+from gateway.routes.pipeline import Pipeline
+from gateway.routes.v1 import v1_routes
+from gateway.routes.v2 import v2_routes
+from gateway.settings import GatewaySettings
+from gateway.shell.admit import Admission
+from gateway.shell.authenticate import Authenticator
+from gateway.shell.coalesce import Forwarder, Waiting
+from gateway.shell.edge import EdgeLimiter
+from gateway.shell.keys import EntraKeys, Outcome, discovery_urls, entra_client
+from gateway.shell.limits_redis import RedisCounterStore
+from gateway.shell.pods import PodClient
+from shared.internal_token import load_private_key
+
+log = structlog.get_logger(__name__)
+
+
+class Gateway:
+    """One process' gateway: two ASGI apps and what runs behind them. `start` and `close` once each, in one event loop."""
+
+    def __init__(self, settings: GatewaySettings, policy: Policy) -> None:
+        self.metrics = Metrics()
+        self._draining = False
+        self._said: tuple[str, frozenset[str]] | None = None
+        self._keys_client = entra_client(settings.ca_file)
+        self._keys = EntraKeys(
+            discovery_urls(settings.authority, settings.tenants), self._keys_client, on_fetch=self._on_fetch
+        )
+        rules = TokenRules.of(
+            authority=settings.authority,
+            tenants=settings.tenants,
+            audiences=settings.audiences,
+            issuers=settings.issuers,
+            admission=policy.admission,
+        )
+        store = RedisCounterStore(settings.redis_url) if settings.redis_url else None
+        self._admission = Admission(store, observer=self.metrics)
+        self._contracts = Contracts(settings.max_rows)
+        self._pods = PodClient(
+            settings.scorer_urls,
+            load_private_key(Path(settings.internal_key_file).read_bytes()),
+            name=f"gateway@{socket.gethostname()}",
+            poll_s=settings.catalogue_poll_s,
+            on_change=self._on_catalogue,
+        )
+        coalescer: Coalescer[Waiting] = Coalescer(
+            slots=1, max_batch_rows=settings.max_batch_rows, max_waiting_rows=settings.max_waiting_rows
+        )
+        self._forwarder = Forwarder(self._pods, coalescer, self.metrics.batch)
+        self.pipeline = Pipeline(
+            settings,
+            policy,
+            Authenticator(self._keys, rules),
+            self._admission,
+            EdgeLimiter(
+                failed=settings.failed_logins, pages=settings.public_pages, trusted_proxies=settings.trusted_proxies
+            ),
+            self._pods,
+            self._contracts,
+            self._forwarder,
+            self.metrics,
+        )
+        routes = [*v1_routes(self.pipeline), *v2_routes(self.pipeline, self.unready), *docs_routes(self.pipeline)]
+        self.public: ASGIApp = Errors(Starlette(routes=routes, exception_handlers={}))
+        self.internal: ASGIApp = internal_app(self.metrics, self.unready, self._refresh)
+
+    async def start(self) -> None:
+        """Connect to everything. Nothing that is away stops the start: readiness says what is missing."""
+        if self._admission_is_local:
+            log.warning("gateway.limits.memory", reason="GATEWAY_REDIS_URL is not set: each process counts for itself")
+        await self._keys.__aenter__()
+        await self._admission.start()
+        await self._pods.start()
+
+    async def close(self) -> None:
+        """Stop all that `start` started."""
+        await self._pods.close()
+        await self._admission.aclose()
+        await self._keys.__aexit__(None, None, None)
+        await self._keys_client.aclose()
+
+    def drain(self) -> None:
+        """Readiness off: no new connections, please."""
+        self._draining = True
+        log.info("gateway.draining", in_flight=self.pipeline.in_flight)
+
+    def unready(self) -> list[str]:
+        """Why requests should not be sent here; empty when they may. Once ready, never unready for a neighbour."""
+        reasons = ["draining"] if self._draining else []
+        if not self._keys.ever_had_keys:
+            reasons.append("Entra ID's signing keys have not been obtained yet")
+        if not self._pods.ever_had_catalogue:
+            reasons.append("no scorer has told its catalogue yet")
+        return reasons
+
+    @property
+    def _admission_is_local(self) -> bool:
+        return self.pipeline.settings.redis_url is None
+
+    def _refresh(self) -> None:
+        self.metrics.in_flight.set(self.pipeline.in_flight)
+        self.metrics.waiting_rows.set(self._forwarder.coalescer.waiting_rows)
+
+    def _on_fetch(self, outcome: Outcome, kids: frozenset[str], detail: str) -> None:
+        if (outcome, kids) == self._said:
+            return
+        self._said = (outcome, kids)
+        if outcome == "ok":
+            log.info("gateway.keys.fetched", keys=len(kids))
+        else:
+            log.warning("gateway.keys.fetch_failed", detail=detail, keys=len(kids))
+
+    def _on_catalogue(self) -> None:
+        served = [v for model in self._pods.index.models.values() for v in model.versions.values()]
+        self._contracts.keep(v.entry for v in served)
+        for v in served:
+            if v.ready:
+                self._contracts.of(v.entry)
+        log.info(
+            "gateway.catalogue",
+            models={name: model.default for name, model in self._pods.index.models.items()},
+            unready=[f"{v.entry.model}@{v.entry.version}" for v in served if not v.ready],
+        )
+
+
+def build(settings: GatewaySettings) -> Gateway:
+    """A gateway from its settings. Raises OSError for a file that cannot be read, ValueError for one that cannot be used."""
+    path = Path(settings.policy_file)
+    return Gateway(settings, read_policy(path.read_text(encoding="utf-8"), path.name))

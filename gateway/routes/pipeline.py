@@ -1,0 +1,241 @@
+"""The life of a scoring request, in flow order: authenticate, authorise, precheck, read, validate, admit, coalesce, forward, answer.
+
+One interface (`/v1`, `/v2`) is a `Form`: how a body becomes a frame and a frame an answer. Everything else is the same for all.
+Each stage refuses by raising; `gateway.middleware.errors` renders. Nothing after a refusal has run, so nothing has to be undone
+but the place among the concurrent, which the ticket gives back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.core.caller import Caller
+from gateway.core.catalogue import Index, Served
+from gateway.core.coalesce import Item
+from gateway.core.contract import Contract
+from gateway.core.contract.tokens import Steps
+from gateway.core.contracts import Contracts
+from gateway.core.policy import Grant, Policy
+from gateway.metrics import Metrics
+from gateway.middleware.errors import request_id
+from gateway.settings import GatewaySettings
+from gateway.shell.admit import Admission
+from gateway.shell.authenticate import Authenticator
+from gateway.shell.body import read_body
+from gateway.shell.coalesce import Forwarder, Waiting
+from gateway.shell.edge import EdgeLimiter
+from gateway.shell.pods import PodClient
+from shared.deadline import CLIENT_TIMEOUT_HEADER, parse_timeout_ms
+from shared.errors import (
+    InvalidDataError,
+    MalformedRequestError,
+    OverloadedError,
+    ScoregateError,
+    UnauthenticatedError,
+    UpstreamError,
+)
+from shared.wire import Frame, WireError
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Form(Protocol):
+    """An interface's way to write requests and answers. Generators pause, so that long work lets others run."""
+
+    def content_type(self, headers: dict[bytes, bytes]) -> None:
+        """Raises UnsupportedMediaTypeError for a body this form does not take, before it is read."""
+
+    def read(self, contract: Contract, body: bytes, headers: dict[bytes, bytes]) -> Steps[tuple[Frame, Any]]:
+        """The rows, and what `write` needs to know of the request; raises as `Contract.parse` does."""
+
+    def write(self, contract: Contract, frame: Frame, asked: Any) -> Steps[tuple[Headers, bytes]]:
+        """Headers and body of the answer; raises WireError where the frame is not the signature's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A caller's grant for a model version."""
+
+    caller: Caller
+    grant: Grant
+    served: Served
+
+
+async def in_steps(steps: Steps[Any]) -> Any:
+    """The generator's result, with the event loop free between its steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+        await asyncio.sleep(0)
+
+
+class Pipeline:
+    """The stages of one gateway process, composed by `gateway.app`."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        policy: Policy,
+        authenticator: Authenticator,
+        admission: Admission,
+        edge: EdgeLimiter,
+        pods: PodClient,
+        contracts: Contracts,
+        forwarder: Forwarder,
+        metrics: Metrics,
+    ) -> None:
+        self.settings = settings
+        self.policy = policy
+        self.authenticator = authenticator
+        self.admission = admission
+        self.edge = edge
+        self.pods = pods
+        self.contracts = contracts
+        self.forwarder = forwarder
+        self.metrics = metrics
+        self.in_flight = 0
+        self._stages = {s: metrics.stage.labels(s) for s in ("authenticate", "read", "validate", "admit", "score", "write")}
+
+    @property
+    def index(self) -> Index:
+        """What the pods serve."""
+        return self.pods.index
+
+    # --- stages before the body
+
+    async def authenticate(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
+        """The caller; a failure counts against the address it came from, a success never does."""
+        try:
+            return await self.authenticator.authenticate(headers.get(b"authorization"))
+        except UnauthenticatedError as error:
+            self.metrics.authentications.labels(error.reason).inc()
+            address = self.edge.client_address(scope)
+            self.edge.check_failed(address)
+            self.edge.failed(address)
+            raise
+
+    def authorise(self, caller: Caller, model: str, version: str | None) -> Asked:
+        """The grant, and the version that will answer: resolved once, here."""
+        grant = self.policy.authorise(caller, model, known=model in self.index.models)
+        return Asked(caller, grant, self.index.find(model, version))
+
+    @contextmanager
+    def flight(self) -> Iterator[None]:
+        """Counts a request as in flight; raises OverloadedError when there are too many."""
+        if self.in_flight >= self.settings.max_in_flight:
+            raise OverloadedError("this gateway has as many requests in flight as it takes; try again", retry_after_ms=1000)
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    # --- the whole
+
+    async def score(self, form: Form, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scoring request of `form` whose path names `model` and perhaps `version`."""
+        began = time.perf_counter()
+        params = scope["path_params"]
+        label, status, code = "unknown", 500, "internal_error"
+        try:
+            with self.flight():
+                headers = dict(scope["headers"])
+                caller = await self.authenticate(scope, headers)
+                asked = self.authorise(caller, params["model"], params.get("version"))
+                label = asked.served.entry.model
+                self._stages["authenticate"].observe(time.perf_counter() - began)
+                out_headers, body = await self._score(form, asked, headers, request_id(scope), receive)
+                await send({"type": "http.response.start", "status": 200, "headers": out_headers})
+                await send({"type": "http.response.body", "body": body})
+            status, code = 200, "ok"
+        except ScoregateError as error:
+            status, code = error.status, error.code
+            raise
+        except asyncio.CancelledError:
+            status, code = 499, "client_left"
+            raise
+        finally:
+            self.metrics.requests.labels(label, str(status), code).inc()
+            self.metrics.request_seconds.labels(label).observe(time.perf_counter() - began)
+
+    async def _score(
+        self, form: Form, asked: Asked, headers: dict[bytes, bytes], request: str, receive: Receive
+    ) -> tuple[Headers, bytes]:
+        timeout_ms = self._timeout_ms(headers, asked.grant)
+        deadline_s = time.monotonic() + timeout_ms / 1000
+        key, limits = asked.caller.key, asked.grant.limits
+        self.admission.precheck(key, limits)
+        form.content_type(headers)
+        clock = time.perf_counter
+        at = clock()
+        body = await read_body(
+            receive, headers, limit=self.settings.max_body_bytes, timeout_s=self.settings.body_timeout_s
+        )
+        at = self._lap("read", at)
+        contract = self.contracts.of(asked.served.entry, asked.grant.rules.max_rows)
+        try:
+            steps = form.read(contract, body, headers)
+            frame, wanted = await in_steps(steps)
+        except (InvalidDataError, MalformedRequestError):
+            # Refused data costs one call and no rows, so that nobody can have unlimited work done by sending nonsense.
+            (await self.admission.admit(key, limits, rows=0)).release()
+            raise
+        del body
+        at = self._lap("validate", at)
+        with await self.admission.admit(key, limits, rows=frame.rows, lease_ms=timeout_ms) as ticket:
+            at = self._lap("admit", at)
+            answer = await self.forwarder.score(self._item(asked, contract, frame, deadline_s, request))
+            at = self._lap("score", at)
+            if answer.rows != frame.rows:
+                raise UpstreamError
+            try:
+                out, content = await in_steps(form.write(contract, answer, wanted))
+            except WireError as error:
+                raise UpstreamError from error
+            self._lap("write", at)
+        out.append((b"content-length", str(len(content)).encode()))
+        out.append((b"x-request-id", request.encode()))
+        out.append((b"cache-control", b"no-store"))
+        out += [(name.lower().encode(), value.encode()) for name, value in ticket.headers.items()]
+        return out, content
+
+    def _lap(self, stage: str, since: float) -> float:
+        now = time.perf_counter()
+        self._stages[stage].observe(now - since)
+        return now
+
+    def _timeout_ms(self, headers: dict[bytes, bytes], grant: Grant) -> int:
+        text = headers.get(CLIENT_TIMEOUT_HEADER.encode())
+        if text is None:
+            return grant.rules.timeout_ms or self.settings.default_timeout_ms
+        try:
+            return parse_timeout_ms(text.decode("latin-1"))
+        except ValueError as error:
+            raise MalformedRequestError(f"X-Request-Timeout-Ms {error}") from error
+
+    def _item(self, asked: Asked, contract: Contract, frame: Frame, deadline_s: float, request: str) -> Item[Waiting]:
+        entry = asked.served.entry
+        rules = asked.grant.rules
+        model, version, digest = entry.model, entry.version, entry.digest
+        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+        def pods() -> frozenset[str]:
+            served = self.index.models[model].versions.get(version) if model in self.index.models else None
+            return served.pods if served is not None and served.entry.digest == digest else frozenset()
+
+        alone = rules.coalesce == "off" or not entry.batchable
+        lane: tuple[object, ...] = (model, version, digest)
+        if rules.coalesce == "own":
+            lane += (asked.caller.key,)
+        waiting = Waiting(contract, pods, request, answer, entry.retry)
+        return Item(lane, frame, deadline_s, waiting, alone=alone)
+

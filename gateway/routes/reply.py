@@ -1,0 +1,19 @@
+"""A JSON answer that is not a score: the same headers everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.middleware.errors import request_id
+
+_encode = msgspec.json.Encoder().encode
+
+
+def reply(request: Request, content: Any) -> Response:
+    """200 with `content` as JSON, not to be stored: what a caller may see depends on the token."""
+    headers = {"X-Request-Id": request_id(request.scope), "Cache-Control": "no-store"}
+    return Response(_encode(content), media_type="application/json", headers=headers)

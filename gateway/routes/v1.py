@@ -1,0 +1,78 @@
+"""`/v1`: rows or columns of JSON in, predictions out; and the catalogue of what the caller may score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gateway.core.contract import Contract, encode_v1_steps
+from gateway.core.contract.model_card import model_card
+from gateway.core.contract.tokens import Steps
+from gateway.routes.pipeline import Headers, Pipeline
+from gateway.routes.reply import reply
+from shared.errors import NotFoundError, UnsupportedMediaTypeError
+from shared.wire import Frame
+
+_JSON = (b"content-type", b"application/json")
+
+
+class V1Form:
+    """`{"rows": …}` or `{"columns": …}` in; `{"model", "version", "predictions"}` out."""
+
+    def content_type(self, headers: dict[bytes, bytes]) -> None:
+        """JSON only, in UTF-8."""
+        kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        if kind != b"application/json":
+            raise UnsupportedMediaTypeError("send JSON, with Content-Type: application/json", headers={"Accept": "application/json"})
+
+    def read(self, contract: Contract, body: bytes, headers: dict[bytes, bytes]) -> Steps[tuple[Frame, None]]:  # noqa: ARG002
+        """The rows."""
+        return (yield from contract.parse_steps(body)), None
+
+    def write(self, contract: Contract, frame: Frame, asked: Any) -> Steps[tuple[Headers, bytes]]:  # noqa: ARG002
+        """The answer."""
+        return [_JSON], (yield from encode_v1_steps(contract, frame))
+
+
+class Score:
+    """An ASGI endpoint for one form, so that nothing is built per request that is not needed."""
+
+    def __init__(self, pipeline: Pipeline, form: Any) -> None:
+        self._pipeline = pipeline
+        self._form = form
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self._pipeline.score(self._form, scope, receive, send)
+
+
+def v1_routes(pipeline: Pipeline) -> list[Route]:
+    """The addresses of `/v1`."""
+    score = Score(pipeline, V1Form())
+
+    async def models(request: Request) -> Response:
+        caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
+        names = pipeline.policy.listed(caller, pipeline.index.models)
+        cards = [model_card(pipeline.index.models[name]) for name in names]
+        return reply(request, {"models": cards})
+
+    async def model(request: Request) -> Response:
+        caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
+        name, version = request.path_params["model"], request.path_params.get("version")
+        pipeline.policy.authorise(caller, name, known=name in pipeline.index.models)
+        found = pipeline.index.models[name]
+        if version is not None and version not in found.versions:
+            raise NotFoundError(f"model {name!r} has no version {version!r}")
+        return reply(request, model_card(found, version))
+
+    return [
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{model}", model, methods=["GET"]),
+        Route("/v1/models/{model}/versions/{version}", model, methods=["GET"]),
+        Route("/v1/models/{model}/score", score, methods=["POST"]),
+        Route("/v1/models/{model}/versions/{version}/score", score, methods=["POST"]),
+    ]
