@@ -2,7 +2,7 @@
 
 Requests that wait while a trip to the shared counters is under way leave together in the next one (group commit): an
 idle gateway adds no wait, a busy one makes no more trips. When the shared counters do not answer, this process goes on
-from memory at once, with what it knew, and a probe in the background brings it back: no request waits for it, none fails.
+from memory at once, with what it knew, until a probe in the background succeeds: no request waits for that or fails.
 """
 
 from __future__ import annotations
@@ -193,9 +193,9 @@ class Admission:
         """Charges `calls` and `rows`, or nothing and raises TooManyRequestsError whose `retry_after_ms` is enough.
 
         `lease_ms` is the time to the request's deadline: so long, at most, it counts as concurrent (0: it does not, as
-        a request whose data was refused, which costs a call and no rows). Raises PayloadTooLargeError for more rows than
-        the whole limit, OverloadedError if 20,000 requests wait. On cancellation a place already given is given back;
-        calls and rows stay charged.
+        a request whose data was refused, which costs a call and no rows). Raises PayloadTooLargeError for more rows
+        than the whole limit, OverloadedError if 20,000 requests wait. On cancellation a place already given is given
+        back; calls and rows stay charged.
         """
         check_cost(limits, rows)
         if limits.concurrent is None:

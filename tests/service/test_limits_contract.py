@@ -1,4 +1,4 @@
-"""What holds for every `CounterStore`: in memory, on one Redis, on a Redis Cluster (of one node). Real servers, real clocks."""
+"""What holds for every `CounterStore`: in memory, on one Redis, on a cluster of one node. Real servers, real clocks."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ async def test_a_changed_rate_keeps_what_was_used(store: CounterStore, caller: s
     after = Limits(calls=Rate(7, DAY, 20))
     await ask(store, caller, before, *[Admit(rows=1)] * 8)
     decisions = await ask(store, caller, after, *[Admit(rows=1)] * 20)
-    # 8 are used, less what an hour's rate leaked in the milliseconds between, rounded down: 12 or 13 of the 20 are left.
+    # 8 are used, less what leaked in the milliseconds between: 12 or 13 of the 20 are left.
     assert sum(isinstance(d, Admitted) for d in decisions) in (12, 13)
 
 

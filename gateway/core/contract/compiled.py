@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -17,11 +18,13 @@ from msgspec.structs import astuple
 
 from gateway.core.contract.answers import RowWriter, encode_v1_steps
 from gateway.core.contract.forms import Buffers, UnfitError, form_of, may_hold_negative_zero
+from gateway.core.contract.oip_answer import encode_v2_steps
+from gateway.core.contract.oip_request import Forms, OipReader, OipRequest, parse_fast
 from gateway.core.contract.reader import CHUNK_BYTES, Reader, decoded
 from gateway.core.contract.tokens import Steps, T
 from shared.catalogue import VersionEntry
 from shared.errors import PayloadTooLargeError
-from shared.signature import Field
+from shared.signature import Field, Type
 from shared.wire import Frame, TensorSpec, tensor_specs
 
 #: Bodies above this are to be read by `parse_steps`.
@@ -52,6 +55,10 @@ class Contract:
         self.output_specs: tuple[TensorSpec, ...] = tensor_specs(self.outputs)
         self.subject = f"model {entry.model} version {entry.version}"
         self.forms = tuple(form_of(field) for field in self.inputs)
+        self.oip_forms = Forms()
+        self.output_position = {field.name: index for index, field in enumerate(self.outputs)}
+        #: Where each output's buffers begin in a frame, and where the last one's end.
+        self.output_starts = tuple(accumulate((2 if f.type is Type.STRING else 1 for f in self.outputs), initial=0))
         self.row_writer = RowWriter(self.outputs, entry.signature.kind)
         self.position = {field.name: index for index, field in enumerate(self.inputs)}
         self.lists: tuple[Callable[[bytes], list[Any]], ...] = tuple(
@@ -105,6 +112,23 @@ class Contract:
         if len(body) <= STEP_BYTES:
             return self.parse(body, clock)
         return (yield from Reader(self, body, clock).read())
+
+    def parse_v2(self, body: bytes, header_length: int | None = None, clock: Clock = time.perf_counter) -> OipRequest:
+        """A `/v2` infer body; `header_length` is `Inference-Header-Content-Length`, None without that header. Raises as `parse`."""
+        if (len(body) if header_length is None else header_length) <= STEP_BYTES:
+            try:
+                return parse_fast(self, body, header_length)
+            except UnfitError:
+                pass
+        return finish(OipReader(self, body, header_length, clock).read_request())
+
+    def parse_v2_steps(
+        self, body: bytes, header_length: int | None = None, clock: Clock = time.perf_counter
+    ) -> Steps[OipRequest]:
+        """As `parse_v2`, in steps."""
+        if len(body) <= STEP_BYTES:
+            return self.parse_v2(body, header_length, clock)
+        return (yield from OipReader(self, body, header_length, clock).read_request())
 
     def _parse_whole(self, body: bytes) -> Frame:
         if self._request is None:
@@ -166,6 +190,11 @@ class Contract:
 def encode_v1(contract: Contract, frame: Frame) -> bytes:
     """The body of a `/v1` answer, in one go; `encode_v1_steps` for answers of many rows."""
     return finish(encode_v1_steps(contract, frame))
+
+
+def encode_v2(contract: Contract, frame: Frame, request: OipRequest) -> tuple[int | None, bytes]:
+    """The body of a `/v2` answer and its header's length, in one go; `encode_v2_steps` for answers of many rows."""
+    return finish(encode_v2_steps(contract, frame, request))
 
 
 def compile_contract(entry: VersionEntry, max_rows: int) -> Contract:

@@ -126,6 +126,10 @@ class Form:
         """The frame's buffers of decoded values; raises UnfitError where they need the exact way."""
         raise NotImplementedError
 
+    def pack_texts(self, values: Sequence[str | None]) -> Buffers:
+        """As `pack`, of values that came as text; for forms that are text."""
+        return self.pack(values)
+
     def colons(self, values: Sequence[Any]) -> int:
         """How many colons these values hold; asked only where `may_hold_colons`."""
         raise NotImplementedError
@@ -474,6 +478,13 @@ class DateForm(Form):
     def pack(self, values: Sequence[Any]) -> Buffers:
         """Days."""
         return (array("d", [NA_REAL if day is None else days_of(day) for day in values]).tobytes(),)
+
+    def pack_texts(self, values: Sequence[str | None]) -> Buffers:
+        """Days."""
+        try:
+            return (array("d", [NA_REAL if text is None else parse_date(text) for text in values]).tobytes(),)
+        except ValueError:
+            raise UnfitError from None
 
     def _check(self, kind: str, value: Any) -> Value:
         if kind != STRING:
