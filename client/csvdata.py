@@ -1,4 +1,4 @@
-"""Reads a CSV or JSON file of rows, each CSV cell typed by the model's signature: the same text is always the same value.
+"""Reads a CSV or JSON file of rows, each CSV cell typed by the signature: the same text is always the same value.
 
 Missing is the text `NA` (another by `na`), and an empty cell where a column is not text: R's read.csv reads them so.
 A label that is spelled `NA` is a label if the factor has it. Doubles are read exactly; nothing is rounded, guessed or
