@@ -177,21 +177,21 @@ def token(
         str,
         typer.Option(
             "--app",
-            metavar="all|one-model|no-role|disallowed|user",
+            metavar="all|one-model|no-role|disallowed|user|all-v1",
             help="Whose: an app with every role, one that may score boston-housing only, one without a role, one that "
-            "the policy does not admit, or a user (by device code).",
+            "the policy does not admit, a user (by device code), or `all` in the form of Entra's v1 tokens.",
         ),
     ] = "all",
     name: NameOption = "dev",
 ) -> None:
     """Print an access token for the gateway, got with MSAL from the stack's stand-in for Entra ID."""
-    from devkit import tokens
+    from devkit.entra.tokens import NoTokenError, get_token
 
-    state = _running_state(name)
+    _running_state(name)
     try:
-        sys.stdout.write(tokens.get(state, as_app) + "\n")
-    except tokens.NoTokenError as error:
-        _fail(str(error))
+        sys.stdout.write(get_token(_home(name).entra, as_app) + "\n")
+    except (NoTokenError, OSError) as error:
+        _fail(f"no token: {error}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -1,7 +1,7 @@
 """The example models: trained by their own `train.R`, kept as packages, published where a stack's store has none yet.
 
 A package is kept under `.dev/packages` by what made it (the example's folder and the R package), so a second stack only
-publishes. A store that has any version of a model is left as it is: a published version never changes.
+publishes. A model of which the store has any version is left as it is: a published version never changes.
 """
 
 from __future__ import annotations
@@ -33,21 +33,23 @@ def names(folder: Path = FOLDER) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("*/train.R"))
 
 
-def not_in_store(store_url: str, wanted: list[str]) -> list[str]:
-    """Those of `wanted` of which the store has no published version."""
+def in_store(store_url: str) -> set[str]:
+    """The models of which the store has any version."""
     store = from_url(store_url, mkdir=True) if store_url.startswith("file:") else from_url(store_url)
-    missing = []
-    for name in wanted:
-        objects = [entry["path"] for chunk in obstore.list(store, prefix=f"models/{name}") for entry in chunk]
-        if not any(path.endswith("/manifest.json") for path in objects):
-            missing.append(name)
-    return missing
+    objects = [entry["path"].split("/") for chunk in obstore.list(store, prefix="models") for entry in chunk]
+    return {path[1] for path in objects if len(path) == 4 and path[3] == "manifest.json"}
 
 
-async def publish(store_url: str, processes: Processes, say: Callable[[str], None]) -> None:
-    """Sees to it that the store has every example. As many at once as there are cores; raises ProcessEndedError."""
-    missing = await asyncio.to_thread(not_in_store, store_url, names())
-    if not missing:
+async def publish(
+    store_url: str, processes: Processes, say: Callable[[str], None], *, only_if_empty: bool = False
+) -> None:
+    """Sees to it that the store has every example. As many at once as there are cores; raises ProcessEndedError.
+
+    `only_if_empty` is for a store of the user's own: it is left alone if it has any model at all.
+    """
+    published = await asyncio.to_thread(in_store, store_url)
+    missing = [name for name in names() if name not in published]
+    if not missing or (only_if_empty and published):
         return
     library = await asyncio.to_thread(r.digest, r.SOURCE)
     cores = asyncio.Semaphore(len(os.sched_getaffinity(0)))

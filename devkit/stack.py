@@ -17,13 +17,11 @@ from pathlib import Path
 import httpx
 
 from devkit import examples, internal_key, policy, r
+from devkit.entra.directory import API_CLIENT_ID, APP_ID_URI, TENANT
 from devkit.processes import Process, Processes
 from devkit.state import ROOT, Home, Options, State
 from devkit.supervisor import StackError
 
-TENANT = "11111111-1111-4111-8111-111111111111"
-CLIENT_ID = "22222222-2222-4222-8222-222222222222"
-APP_ID_URI = "api://scoregate"
 _READY_WITHIN_S = 120.0
 
 Say = Callable[[str], None]
@@ -40,7 +38,7 @@ async def bring_up(options: Options, home: Home, processes: Processes, state: St
     async with asyncio.TaskGroup() as first:
         first.create_task(_entra(home, processes, state, say))
         first.create_task(_redis(home, processes, state, say))
-        first.create_task(examples.publish(state.store, processes, say))
+        first.create_task(examples.publish(state.store, processes, say, only_if_empty=options.store is not None))
     scorer = await _scorer(options, home, processes, state, public)
     gateway = await _gateway(options, home, processes, state, private)
     for process, urls in ((scorer, [state.scorer_internal_url]), (gateway, state.gateway_internal_urls)):
@@ -50,7 +48,7 @@ async def bring_up(options: Options, home: Home, processes: Processes, state: St
 
 
 async def _entra(home: Home, processes: Processes, state: State, say: Say) -> None:
-    env = os.environ | {"ENTRA_FOLDER": str(home.folder / "entra")}
+    env = os.environ | {"ENTRA_FOLDER": str(home.entra)}
     process = processes.start("entra", [sys.executable, "-m", "devkit.entra"], env, ROOT)
     (line,) = await process.listening()
     state.entra_url, state.authority, state.ca_file = line["url"], line["authority"], line["ca_file"]
@@ -101,7 +99,7 @@ async def _gateway(options: Options, home: Home, processes: Processes, state: St
         "GATEWAY_INTERNAL_KEY_FILE": str(private),
         "GATEWAY_POLICY_FILE": str(policy.for_stack(home.folder, options.rate)),
         "GATEWAY_TENANTS": TENANT,
-        "GATEWAY_AUDIENCES": f"{APP_ID_URI},{CLIENT_ID}",
+        "GATEWAY_AUDIENCES": f"{APP_ID_URI},{API_CLIENT_ID}",
         "GATEWAY_AUTHORITY": str(state.authority),
         "GATEWAY_CA_FILE": str(state.ca_file),
         "GATEWAY_REDIS_URL": state.redis_url or "",

@@ -81,6 +81,11 @@ class Home:
         return self.folder / "state.json"
 
     @property
+    def entra(self) -> Path:
+        """The stand-in's folder: its keys, the apps' secrets, its certificate authority."""
+        return self.folder / "entra"
+
+    @property
     def run_dir(self) -> Path:
         """For sockets: under the folder, or under the temporary folder if that would be too long a path."""
         inside = self.folder / "run"
