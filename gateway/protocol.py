@@ -1,0 +1,369 @@
+"""`protect`: what a connection may cost before a request is known. A subclass of uvicorn's HttpToolsProtocol.
+
+uvicorn has none of these limits. The facts that force the shape:
+
+* Its parser hands out a header field only once it is whole, so a field of 60 MB would be gathered unseen. Bytes are
+fed in
+  slices, and a slice that completes nothing is part of the field being gathered.
+* A refusal must not be written into the answer to an earlier, pipelined request: it waits for its turn, and parsing
+ends.
+* Closing a socket with unread input resets it, and the client never sees the answer. So such a connection is shut for
+  writing, what still comes is thrown away for a moment, and only then it is closed.
+* A trailer field after a chunked body would be appended to the header of a request that is already being served.
+
+Refusals are whole problem+json answers with `Connection: close`. Nothing is logged: it is the client's doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+from asyncio import TimerHandle
+from collections.abc import Callable
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from shared.errors import HeadTooLargeError, MalformedRequestError, RequestTimeoutError, ScoregateError
+
+MAX_HEAD_BYTES: Final = 16 * 1024
+MAX_FIELDS: Final = 100
+#: Requests of one connection that wait for their turn; HTTP libraries send one at a time.
+MAX_PIPELINED: Final = 32
+_SLICE_BYTES: Final = 16 * 1024
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+#: Fields that two readers could read in two ways if they came twice (RFC 9110, 5.3; RFC 9112, 6.3).
+_ONCE = frozenset(
+    {b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"content-encoding"}
+)
+
+
+class _Input(Enum):
+    """What the next byte belongs to."""
+
+    IDLE = auto()  # no request, or empty lines before one
+    HEAD = auto()
+    BODY = auto()
+    OVER = auto()  # nothing: it is thrown away
+
+
+class ProtectProtocol(HttpToolsProtocol):
+    """Give it to uvicorn as `http=`. Limits are class attributes, so that a subclass can have others.
+
+    A request that passes has `scope["state"]["request_id"]`: its own `X-Request-Id` if fit for logs, or a new one.
+    """
+
+    #: Seconds from a head's first byte to its last; 408.
+    head_timeout_s: ClassVar[float] = 10.0
+    #: Seconds without a byte of a next request, or of the first one: the connection is closed.
+    idle_timeout_s: ClassVar[float] = 75.0
+    #: Seconds for the rest of a body whose request has been answered already.
+    drain_timeout_s: ClassVar[float] = 10.0
+    #: Seconds in which a client must take some of its answer.
+    stall_timeout_s: ClassVar[float] = 30.0
+    #: Seconds for which input is thrown away after a refusal, so that the answer is seen.
+    linger_timeout_s: ClassVar[float] = 3.0
+    #: Told of each refusal, for metrics. Must not raise.
+    on_refused: ClassVar[Callable[[ScoregateError], None]] = staticmethod(lambda _: None)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = self.idle_timeout_s  # type: ignore[assignment]
+        self._input = _Input.IDLE
+        self._all_read = False  # OVER, and the client has nothing more to say
+        self._closing = False
+        self._refusal: ScoregateError | None = None
+        self._head_bytes = self._unseen = self._fields = 0
+        self._progress = False
+        self._unsent = 0
+        self._timers: dict[str, TimerHandle] = {}
+
+    # --- the connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection that never says anything is closed as an idle one is."""
+        super().connection_made(transport)
+        self._raw = transport
+        self.transport = _Polite(transport, self)
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing of this connection stays behind."""
+        self._input = _Input.OVER
+        self._unset_keepalive_if_required()
+        for name in tuple(self._timers):
+            self._cancel(name)
+        super().connection_lost(exc)
+        self.pipeline.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser in slices, and counts what it does not hand out."""
+        if self._input is _Input.OVER:
+            return
+        self._unset_keepalive_if_required()
+        for at in range(0, len(data), _SLICE_BYTES):
+            piece = data if len(data) <= _SLICE_BYTES else data[at : at + _SLICE_BYTES]
+            self._progress = False
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade:
+                # Served as if it had not asked (RFC 9110, 7.8); what follows may be another protocol.
+                self.cycle.keep_alive = False
+                self._input, self._all_read = _Input.OVER, True
+            except httptools.HttpParserError:
+                self._refuse(self._refusal or MalformedRequestError("This is not an HTTP/1.1 request."))
+            if self._input is _Input.OVER:
+                return
+            if not self._progress and self._input is not _Input.BODY:
+                self._unseen += len(piece)
+                if self._head_bytes + self._unseen > MAX_HEAD_BYTES:
+                    self._refuse(HeadTooLargeError())
+                    return
+        if self._input is _Input.HEAD or self._unseen:
+            self._start("head", self.head_timeout_s, self._head_overdue)
+        elif self._input is _Input.IDLE and (self.cycle is None or self.cycle.response_complete):
+            self._await_request()
+
+    # --- what the parser calls; an exception ends the parsing
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._input = _Input.HEAD
+        self._head_bytes = self._fields = 0
+        self._count(0)
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Comes in parts if the head does."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A whole field. After the body it is a trailer: counted, and dropped."""
+        self._fields += 1
+        self._count(len(name) + len(value) + 4)
+        if self._fields > MAX_FIELDS:
+            self._stop(HeadTooLargeError())
+        if self._input is _Input.HEAD:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole and is checked; the request begins."""
+        self._count(0)
+        self._cancel("head")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._stop(MalformedRequestError(f"More than {MAX_PIPELINED} requests wait on this connection."))
+        self.scope["state"]["request_id"] = self._check_head()
+        super().on_headers_complete()
+        self._input = _Input.BODY
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._progress = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole. After `Connection: close` nothing more is read."""
+        self._count(0)
+        self._cancel("drain")
+        super().on_message_complete()
+        self._all_read = not self.parser.should_keep_alive()
+        self._input = _Input.OVER if self._all_read else _Input.IDLE
+        self._head_bytes = self._fields = 0
+
+    def _count(self, size: int) -> None:
+        """Something was handed out: what had been counted as unseen was part of it."""
+        self._progress = True
+        self._unseen = 0
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._stop(HeadTooLargeError())
+
+    def _check_head(self) -> str:
+        """The request id. Stops at a head that could be read in two ways."""
+        seen: set[bytes] = set()
+        ids = []
+        for name, value in self.headers:
+            if name == b"x-request-id":
+                ids.append(value)
+            elif name in _ONCE:
+                if name in seen:
+                    self._stop(MalformedRequestError(f"The header field {name.decode()} may come only once."))
+                seen.add(name)
+                if name == b"content-length" and not _DIGITS.fullmatch(value):
+                    self._stop(MalformedRequestError("Content-Length is not a number."))
+                if name == b"transfer-encoding" and value.lower() != b"chunked":
+                    self._stop(MalformedRequestError("Transfer-Encoding must be chunked."))
+        if b"host" not in seen:
+            self._stop(MalformedRequestError("The header field host is missing."))
+        if b"content-length" in seen and b"transfer-encoding" in seen:
+            self._stop(MalformedRequestError("Content-Length and Transfer-Encoding exclude each other."))
+        return ids[0].decode() if len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else new_request_id()
+
+    def _stop(self, error: ScoregateError) -> None:
+        self._refusal = error
+        raise error
+
+    # --- refusing
+
+    def _head_overdue(self) -> None:
+        if self.flow.read_paused:  # the rest may long be here: we do not look, because of earlier requests
+            self._start("head", self.head_timeout_s, self._head_overdue)
+        elif self._input in (_Input.IDLE, _Input.HEAD):
+            self._refuse(
+                RequestTimeoutError(f"The request's head was not whole within {self.head_timeout_s:g} seconds.")
+            )
+
+    def _refuse(self, error: ScoregateError) -> None:
+        """Ends the input; answers now or, while earlier requests are being served, when it is this one's turn."""
+        self._cancel("head")
+        broken = self.cycle if self._input is _Input.BODY else None
+        self._input = _Input.OVER
+        self._refusal = error
+        if broken is not None and self.pipeline and self.pipeline[0][0] is broken:
+            self.pipeline.popleft()  # the newest is on the left
+        elif broken is not None and broken.response_started:
+            # Its answer is out, or half out; another one would be taken for the next request's.
+            self._refusal = None
+            broken.keep_alive = False
+            if broken.response_complete:
+                self.transport.close()
+        elif broken is not None:
+            broken.disconnected = True  # the app sees its client go, and what it still sends is dropped
+            broken.message_event.set()
+            self._answer()
+        elif not self.pipeline and (self.cycle is None or self.cycle.response_complete):
+            self._answer()
+
+    def on_response_complete(self) -> None:
+        """Starts the next request or waits for one, as uvicorn does; a refusal that waited for its turn is answered."""
+        if self._refusal is not None and not self.pipeline:
+            self.server_state.total_requests += 1
+            self._answer()
+            return
+        super().on_response_complete()
+        if self._input is _Input.BODY and self.cycle.response_complete:
+            self._start("drain", self.drain_timeout_s, self.transport.close)
+
+    def _answer(self) -> None:
+        error, self._refusal = self._refusal, None
+        if error is not None and not self.transport.is_closing():
+            type(self).on_refused(error)
+            self._raw.write(_problem(error, new_request_id()))
+            self.transport.close()
+
+    # --- ending
+
+    def close_politely(self) -> None:
+        """What `transport.close()` means here: at once if all input was read, else after lingering."""
+        if self._closing or self._raw.is_closing():
+            return
+        self._closing = True
+        clean = self._all_read or (self._input is _Input.IDLE and not self._unseen)
+        self._input = _Input.OVER
+        self.flow.resume_reading()
+        if clean:
+            self._raw.close()
+            self._watch_output()
+            return
+        if self._raw.can_write_eof():
+            self._raw.write_eof()
+        self._start("linger", self.linger_timeout_s, self._lingered)
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more may be written."""
+        return self._closing or self._raw.is_closing()
+
+    def _lingered(self) -> None:
+        if self._raw.get_write_buffer_size():
+            self._watch_output()
+            self._start("linger", self.linger_timeout_s, self._lingered)
+        else:
+            self._raw.close()
+
+    def pause_writing(self) -> None:
+        """The client takes its answer slowly, or not at all."""
+        super().pause_writing()
+        self._watch_output()
+
+    def _watch_output(self) -> None:
+        self._unsent = self._raw.get_write_buffer_size()
+        if self._unsent:
+            self._start("stall", self.stall_timeout_s, self._stalled)
+
+    def _stalled(self) -> None:
+        if self._raw.get_write_buffer_size() >= self._unsent:
+            self._raw.abort()
+        else:
+            self._watch_output()
+
+    # --- time
+
+    def _await_request(self) -> None:
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.idle_timeout_s, self.timeout_keep_alive_handler)
+
+    def _start(self, name: str, after_s: float, then: Callable[[], None]) -> None:
+        """A timer, unless it runs already."""
+        if name not in self._timers:
+            self._timers[name] = self.loop.call_later(after_s, self._fire, name, then)
+
+    def _fire(self, name: str, then: Callable[[], None]) -> None:
+        del self._timers[name]
+        then()
+
+    def _cancel(self, name: str) -> None:
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
+
+
+class _Polite(asyncio.Transport):
+    """The transport as uvicorn uses it; closing is the protocol's decision."""
+
+    def __init__(self, raw: asyncio.Transport, protocol: ProtectProtocol) -> None:
+        super().__init__()
+        self._raw = raw
+        self._protocol = protocol
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._raw.write(data)
+
+    def close(self) -> None:
+        self._protocol.close_politely()
+
+    def is_closing(self) -> bool:
+        return self._protocol.closing
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._raw.get_extra_info(name, default)
+
+
+def new_request_id() -> str:
+    """For a request that brings none, or one that is not fit for logs."""
+    return secrets.token_hex(16)
+
+
+def _problem(error: ScoregateError, request_id: str) -> bytes:
+    """A whole response, in RFC 9457's form."""
+    body = json.dumps(
+        {
+            "type": f"urn:scoregate:problem:{error.code}",
+            "title": HTTPStatus(error.status).phrase,
+            "status": error.status,
+            "detail": error.detail,
+            "code": error.reason,
+            "request_id": request_id,
+        }
+    ).encode()
+    head = (
+        f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\n"
+        f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+    )
+    return STATUS_LINE[error.status] + head.encode() + body
