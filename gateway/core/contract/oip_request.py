@@ -1,0 +1,643 @@
+"""Reads an Open Inference Protocol v2 request, JSON or with binary tensors, into a frame and what is asked of the answer.
+
+As for `/v1` there are two ways that agree: msgspec for small requests of the usual shape, and an exact reader in steps that
+lists problems. The exact one passes over each tensor's `data` first, since its datatype may stand after it.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from gateway.core.contract.forms import (
+    STRING,
+    Buffers,
+    Form,
+    UnfitError,
+    flatten,
+    may_hold_negative_zero,
+)
+from gateway.core.contract.oip import ACCEPTED, MISSING_PREFIX, form_for
+from gateway.core.contract.oip_binary import WIDTH, numbers, texts
+from gateway.core.contract.reader import CHUNK_BYTES, Column, Reader, StopLookingError, decoded
+from gateway.core.contract.tokens import Scanner, Steps
+from gateway.core.problems import echo, listing, pointer
+from shared.errors import MalformedRequestError
+from shared.signature import Field, Type
+from shared.wire import Frame, pack, unpack
+
+if TYPE_CHECKING:
+    from gateway.core.contract.compiled import Clock, Contract
+
+#: Most bytes of one small member (a shape, parameters, the outputs asked for).
+_MAX_SMALL = 256 * 1024
+_TEXT = rb'"(?:[^"\\]++|\\.)*+"'
+_FLAT = rb"(?:[^\"\[\]]++|" + _TEXT + rb")*+"
+_DATA = re.compile(rb"(?:" + rb"[^\"\[\]]++|" + _TEXT + rb"|\[" + _FLAT + rb"\])*+", re.DOTALL)
+_META = frozenset({"model_name", "model_version"})
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """One output asked for: its place in the signature, and whether as binary."""
+
+    index: int
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OipRequest:
+    """A request's rows, its id (None: it had none), and the outputs asked for in the order of the answer."""
+
+    frame: Frame
+    id: str | None
+    outputs: tuple[Requested, ...]
+
+
+# --- the fast way
+
+
+class _TensorParameters(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    binary_data_size: int | UnsetType = UNSET
+
+
+class _Tensor(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str
+    datatype: str
+    shape: list[int]
+    data: Raw | UnsetType = UNSET
+    parameters: _TensorParameters | UnsetType = UNSET
+
+
+class _OutputParameters(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    binary_data: bool | UnsetType = UNSET
+
+
+class _Output(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str
+    parameters: _OutputParameters | UnsetType = UNSET
+
+
+class _RequestParameters(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    binary_data_output: bool | UnsetType = UNSET
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    inputs: list[_Tensor]
+    id: str | UnsetType = UNSET
+    outputs: list[_Output] | UnsetType = UNSET
+    parameters: _RequestParameters | UnsetType = UNSET
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+
+
+def _colons(request: _Request) -> int:
+    """How many colons explain this request's structure, names and id; its data apart."""
+    count = 1 + (request.parameters is not UNSET)
+    if request.parameters is not UNSET:
+        count += request.parameters.binary_data_output is not UNSET
+    if request.id is not UNSET:
+        count += 1 + request.id.count(":")
+    for tensor in request.inputs:
+        count += 3 + (tensor.data is not UNSET) + tensor.name.count(":") + tensor.datatype.count(":")
+        if tensor.parameters is not UNSET:
+            count += 1 + (tensor.parameters.binary_data_size is not UNSET)
+    if request.outputs is not UNSET:
+        count += 1
+        for output in request.outputs:
+            count += 1 + output.name.count(":")
+            if output.parameters is not UNSET:
+                count += 1 + (output.parameters.binary_data is not UNSET)
+    return count
+
+
+class Forms:
+    """The forms of a contract's columns under each datatype, made when first asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str], tuple[Form, Callable[[bytes], Any], Callable[[bytes], Any]]] = {}
+
+    def get(self, field: Field, datatype: str) -> tuple[Form, Callable[[bytes], Any], Callable[[bytes], Any]]:
+        """The form, and what decodes its flat and its nested arrays."""
+        key = field.name, datatype
+        if (found := self._made.get(key)) is None:
+            form = form_for(field, datatype)
+            flat = msgspec.json.Decoder(list[form.json_type]).decode  # type: ignore[name-defined]
+            nested = msgspec.json.Decoder(list[tuple[form.json_type]]).decode  # type: ignore[name-defined]
+            found = self._made[key] = form, flat, nested
+        return found
+
+
+def parse_fast(contract: Contract, body: bytes, header_length: int | None) -> OipRequest:
+    """A usual request; raises UnfitError where the exact way must decide. For heads up to `CHUNK_BYTES`."""
+    head = body if header_length is None else body[:header_length]
+    request = decoded(_decode, head)
+    if len(request.inputs) != len(contract.inputs):
+        raise UnfitError
+    colons = _colons(request)
+    columns: dict[str, Buffers] = {}
+    rows = -1
+    at = len(head)
+    view = memoryview(body)
+    for tensor in request.inputs:
+        position = contract.position.get(tensor.name)
+        if position is None or tensor.name in columns or not 1 <= len(tensor.shape) <= 2 or tensor.shape[1:] not in ([], [1]):
+            raise UnfitError
+        field = contract.inputs[position]
+        if tensor.datatype not in ACCEPTED[field.type]:
+            raise UnfitError
+        count = tensor.shape[0]
+        if not 1 <= count <= contract.max_rows or rows not in (-1, count):
+            raise UnfitError
+        rows = count
+        if tensor.data is not UNSET:
+            if tensor.parameters is not UNSET:
+                raise UnfitError
+            form, flat, nested = contract.oip_forms.get(field, tensor.datatype)
+            raw = bytes(tensor.data)
+            try:
+                values = decoded(flat, raw)
+            except UnfitError:
+                if len(tensor.shape) != 2:
+                    raise
+                values = flatten(decoded(nested, raw))
+            if len(values) != count or (form.numeric and may_hold_negative_zero(raw)):
+                raise UnfitError
+            if form.may_hold_colons:
+                colons += form.colons(values)
+            columns[tensor.name] = form.pack(values)
+            continue
+        if tensor.parameters is UNSET or tensor.parameters.binary_data_size is UNSET or header_length is None:
+            raise UnfitError
+        size = tensor.parameters.binary_data_size
+        width = WIDTH.get(tensor.datatype)
+        if width is None or size != count * width or at + size > len(body) or not _passes(field, tensor.datatype):
+            raise UnfitError
+        columns[tensor.name] = (bytes(view[at : at + size]),)
+        at += size
+    if at != len(body) or head.count(b":") != colons or b"\\u003" in head:
+        raise UnfitError
+    frame = Frame(rows, tuple([buffer for field in contract.inputs for buffer in columns[field.name]]))
+    default = request.parameters is not UNSET and request.parameters.binary_data_output is True
+    if request.outputs is UNSET or not request.outputs:
+        outputs = tuple([Requested(index, default) for index in range(len(contract.outputs))])
+    else:
+        chosen = []
+        for output in request.outputs:
+            index = contract.output_position.get(output.name)
+            if index is None or any(index == other.index for other in chosen):
+                raise UnfitError
+            asked = UNSET if output.parameters is UNSET else output.parameters.binary_data
+            chosen.append(Requested(index, default if asked is UNSET else asked))
+        outputs = tuple(chosen)
+    return OipRequest(frame, request.id if request.id is not UNSET else None, outputs)
+
+
+def _passes(field: Field, datatype: str) -> bool:
+    """Whether these bytes are the column's buffer as they are, whatever they hold."""
+    if datatype == "FP64":
+        return field.nullable
+    return datatype == "INT32" and field.type is Type.INTEGER and field.nullable
+
+
+# --- the exact way
+
+
+@dataclass(slots=True)
+class _Found:
+    """A tensor as the request describes it. `data_at`: where its JSON data begins, after the bracket."""
+
+    index: int
+    name: str = ""
+    datatype: str = ""
+    shape: tuple[int, ...] = ()
+    data_at: int | None = None
+    data_end: int = 0
+    size: int | None = None
+    binary_at: int = 0
+
+
+class OipReader(Reader):
+    """One request, read in steps."""
+
+    def __init__(
+        self, contract: Contract, body: bytes, header_length: int | None, clock: Clock, chunk_bytes: int = CHUNK_BYTES
+    ) -> None:
+        if header_length is not None and not 0 <= header_length <= len(body):
+            raise MalformedRequestError(
+                f"Inference-Header-Content-Length is {header_length}, but the body has {len(body)} bytes."
+            )
+        super().__init__(contract, body if header_length is None else body[:header_length], clock, chunk_bytes)
+        self.binary = None if header_length is None else memoryview(body)[header_length:]
+        self.id: str | None = None
+        self.binary_output = False
+        self.outputs_asked: Any = None
+
+    def read_request(self) -> Steps[OipRequest]:
+        """The request; raises MalformedRequestError, InvalidDataError or PayloadTooLargeError."""
+        try:
+            tensors = yield from self._request()
+            outputs = self._outputs()
+            columns = yield from self._tensors(tensors)
+        except StopLookingError:
+            self.findings.refuse(self.contract.subject, whole=False)
+        if self.findings:
+            self.findings.refuse(self.contract.subject, whole=not self.findings.exhausted)
+        rows = next(iter(columns.values()))[0] if columns else 0
+        buffers = [buffer for field in self.contract.inputs for buffer in columns[field.name][1]]
+        return OipRequest(Frame(rows, tuple(buffers)), self.id, outputs)
+
+    # structure
+
+    def _request(self) -> Steps[list[_Found]]:
+        scan, findings = self.scan, self.findings
+        tensors: list[_Found] = []
+        kind, value = scan.take()
+        if kind != "{":
+            kind, value = yield from scan.value(kind, value)
+            findings.add("wrong_type", "", 'expected an object, {"inputs":[…]}')
+            scan.end()
+            return tensors
+        seen: set[str] = set()
+        kind, key = scan.take()
+        while kind != "}":
+            key = yield from self._key(kind, key)
+            kind, value = scan.take()
+            if key in seen:
+                findings.add("duplicate_key", pointer(key), f"{echo(key)} is given twice")
+                yield from scan.value(kind, value)
+            elif key == "inputs" and kind == "[":
+                tensors = yield from self._inputs()
+            elif key in ("id", "outputs", "parameters"):
+                yield from self._member(key, kind, value)
+            elif key in _META:
+                yield from scan.value(kind, value)
+            else:
+                yield from scan.value(kind, value)
+                if key == "inputs":
+                    findings.add("wrong_type", "/inputs", "expected an array of tensors")
+                else:
+                    detail = f"{echo(key)} is not taken here; a request has inputs, outputs, id and parameters"
+                    findings.add("unknown_member", pointer(key), detail)
+            seen.add(key)
+            kind, key = self._next_member()
+        scan.end()
+        if "inputs" not in seen:
+            findings.add("missing_member", "/inputs", "give one tensor per column as inputs")
+        return tensors
+
+    def _member(self, key: str, kind: str, value: Any) -> Steps[None]:
+        found = yield from self._small(kind, value, (key,))
+        if found is None:
+            return
+        if key == "id":
+            if isinstance(found, str):
+                self.id = found
+            else:
+                self.findings.add("wrong_type", "/id", "expected a text")
+        elif key == "outputs":
+            self.outputs_asked = found
+        elif not isinstance(found, dict):
+            self.findings.add("wrong_type", "/parameters", "expected an object")
+        else:
+            self.binary_output = self._flag(found, "binary_data_output", "/parameters")
+
+    def _flag(self, parameters: dict[str, Any], name: str, where: str, *, default: bool = False) -> bool:
+        value = parameters.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.findings.add("wrong_type", f"{where}/{name}", "expected true or false")
+            return default
+        return value
+
+    def _small(self, kind: str, value: Any, where: tuple[str | int, ...]) -> Steps[Any]:
+        """A value of any kind, as Python has it. Numbers come as int, where they are whole, or float."""
+        scan = self.scan
+        start = scan.at - 1
+        if kind not in ("{", "["):
+            kind, value = yield from scan.value(kind, value)
+            return value if kind != "number" else _number(value)
+        yield from scan.skip(kind)
+        text = self.body[start : scan.at]
+        if len(text) > _MAX_SMALL:
+            self.findings.add("text_too_long", pointer(*where), f"more than {_MAX_SMALL} bytes")
+            return None
+        return (yield from self._tree(Scanner(text), where))
+
+    def _tree(self, scan: Scanner, where: tuple[str | int, ...]) -> Steps[Any]:
+        """The value a small text holds; its depth was bounded when it was passed over."""
+        kind, value = scan.take()
+        if kind == "{":
+            found: dict[str, Any] = {}
+            kind, key = scan.take()
+            while kind != "}":
+                if kind == ",":
+                    kind, key = scan.take()
+                if key in found:
+                    self.findings.add("duplicate_key", pointer(*where, key), f"{echo(key)} is given twice")
+                scan.take()
+                found[key] = yield from self._tree(scan, (*where, key))
+                kind, key = scan.take()
+            return found
+        if kind == "[":
+            items: list[Any] = []
+            at = scan.at
+            kind, _ = scan.take()
+            while kind != "]":
+                if kind != ",":
+                    scan.at = at
+                items.append((yield from self._tree(scan, (*where, len(items)))))
+                kind, _ = scan.take()
+            return items
+        if self._looked_at():
+            yield from self._pause()
+        if kind == "long":
+            kind, value = yield from scan.rest_of_string()
+        return _number(value) if kind == "number" else value
+
+    def _inputs(self) -> Steps[list[_Found]]:
+        scan = self.scan
+        tensors: list[_Found] = []
+        kind, value = scan.take()
+        while kind != "]":
+            found = _Found(len(tensors))
+            if kind == "{":
+                yield from self._tensor(found)
+            else:
+                yield from scan.value(kind, value)
+                self.findings.add("wrong_type", pointer("inputs", found.index), "expected an object, a tensor")
+            tensors.append(found)
+            if self._looked_at():
+                yield from self._pause()
+            kind, _ = scan.take()
+            if kind == "]":
+                break
+            if kind != ",":
+                scan.unexpected(kind, "a comma or the end of the array")
+            kind, value = scan.take()
+            if kind == "]":
+                scan.unexpected(kind, "a tensor after the comma")
+        return tensors
+
+    def _tensor(self, found: _Found) -> Steps[None]:
+        scan, findings = self.scan, self.findings
+        here = ("inputs", found.index)
+        seen: set[str] = set()
+        kind, key = scan.take()
+        while kind != "}":
+            key = yield from self._key(kind, key)
+            kind, value = scan.take()
+            if key in seen:
+                findings.add("duplicate_key", pointer(*here, key), f"{echo(key)} is given twice")
+                yield from scan.value(kind, value)
+            elif key == "data" and kind == "[":
+                found.data_at = scan.at
+                yield from self._pass_over()
+                found.data_end = scan.at
+            elif key in ("name", "datatype"):
+                kind, value = yield from scan.value(kind, value)
+                if kind == STRING:
+                    setattr(found, key, value)
+                else:
+                    findings.add("wrong_type", pointer(*here, key), "expected a text")
+            elif key == "shape":
+                shape = yield from self._small(kind, value, (*here, key))
+                if isinstance(shape, list) and all(type(n) is int for n in shape):
+                    found.shape = tuple(shape)
+            elif key == "parameters":
+                parameters = yield from self._small(kind, value, (*here, key))
+                if isinstance(parameters, dict):
+                    size = parameters.get("binary_data_size")
+                    if type(size) is int and size >= 0:
+                        found.size = size
+                    elif size is not None:
+                        findings.add("wrong_type", pointer(*here, key, "binary_data_size"), "expected a number of bytes")
+                elif parameters is not None:
+                    findings.add("wrong_type", pointer(*here, key), "expected an object")
+            else:
+                kind, value = yield from scan.value(kind, value)
+                if key == "data":
+                    if kind != "null":
+                        findings.add("wrong_type", pointer(*here, key), "expected an array")
+                else:
+                    detail = f"{echo(key)} is not taken here; a tensor has name, datatype, shape, data and parameters"
+                    findings.add("unknown_member", pointer(*here, key), detail)
+            seen.add(key)
+            kind, key = self._next_member()
+        for member in ("name", "datatype", "shape"):
+            if member not in seen:
+                findings.add("missing_member", pointer(*here, member), f"the tensor's {member} is not there")
+
+    def _pass_over(self) -> Steps[None]:
+        """Go to the end of an array of scalars, or of arrays of them; what is in it is read later, and then strictly."""
+        scan, body = self.scan, self.body
+        start, size = scan.at, CHUNK_BYTES
+        while True:
+            match = _DATA.match(body, scan.at, min(len(body), scan.at + size))
+            end = match.end() if match else scan.at
+            if body[end : end + 1] == b"]":
+                scan.at = end + 1
+                return
+            if end == scan.at:
+                if end + size >= len(body):
+                    break
+                size *= 2
+            else:
+                size = CHUNK_BYTES
+            scan.at = end
+            yield from self._pause()
+        # Deeper, or not JSON: token by token.
+        scan.at = start
+        yield from scan.skip("[")
+
+    # outputs asked for
+
+    def _outputs(self) -> tuple[Requested, ...]:
+        contract, findings = self.contract, self.findings
+        asked = self.outputs_asked
+        if not isinstance(asked, list):
+            if asked is not None:
+                findings.add("wrong_type", "/outputs", "expected an array of objects")
+            asked = []
+        chosen: dict[int, Requested] = {}
+        for number, output in enumerate(asked):
+            where = pointer("outputs", number)
+            name = output.get("name") if isinstance(output, dict) else None
+            if not isinstance(name, str):
+                findings.add("wrong_type", where, 'expected an object with a name, as {"name":"prediction"}')
+                continue
+            index = contract.output_position.get(name)
+            if index is None:
+                detail = f"the model has no output {echo(name)}; it has {listing(contract.output_position)}"
+                findings.add("unknown_column", f"{where}/name", detail)
+                continue
+            if index in chosen:
+                findings.add("duplicate_key", f"{where}/name", f"{echo(name)} is asked for twice")
+                continue
+            parameters = output.get("parameters")
+            if parameters is None:
+                parameters = {}
+            if not isinstance(parameters, dict):
+                findings.add("wrong_type", f"{where}/parameters", "expected an object")
+                continue
+            if parameters.get("classification"):
+                findings.add("unknown_member", f"{where}/parameters/classification", "classification is not offered")
+            binary = self._flag(parameters, "binary_data", f"{where}/parameters", default=self.binary_output)
+            chosen[index] = Requested(index, binary)
+        return tuple(chosen.values()) or tuple(Requested(i, self.binary_output) for i in range(len(contract.outputs)))
+
+    # data
+
+    def _tensors(self, tensors: list[_Found]) -> Steps[dict[str, tuple[int, Buffers]]]:
+        contract, findings = self.contract, self.findings
+        columns: dict[str, _Found] = {}
+        missing: dict[str, _Found] = {}
+        binary_at = 0
+        for found in tensors:
+            here = ("inputs", found.index)
+            if found.size is not None:
+                found.binary_at = binary_at
+                binary_at += found.size
+                if self.binary is None:
+                    findings.add(
+                        "wrong_size",
+                        pointer(*here, "parameters", "binary_data_size"),
+                        "binary data needs the header Inference-Header-Content-Length",
+                    )
+                elif binary_at > len(self.binary):
+                    findings.add(
+                        "wrong_size",
+                        pointer(*here, "parameters", "binary_data_size"),
+                        f"the body has {len(self.binary)} bytes of binary data, {binary_at} are announced up to here",
+                    )
+            if not found.name:
+                continue
+            if (found.size is None) == (found.data_at is None):
+                code = "missing_member" if found.size is None else "conflicting_members"
+                findings.add(code, pointer(*here, "data"), "give the tensor's data, or binary_data_size, and not both")
+            if found.name in columns or found.name in missing:
+                findings.add("duplicate_key", pointer(*here, "name"), f"{echo(found.name)} is given twice")
+            elif found.name in contract.position:
+                columns[found.name] = found
+                self._datatype(found)
+            elif found.name.startswith(MISSING_PREFIX) and found.name[len(MISSING_PREFIX) :] in contract.position:
+                missing[found.name] = found
+            else:
+                self._unknown(("inputs", found.index), found.name)
+        for name in contract.position:
+            if name not in columns:
+                findings.add("missing_column", "/inputs", f"there is no tensor {echo(name)}", column=name)
+        if self.binary is not None and binary_at < len(self.binary):
+            findings.add("wrong_size", "/inputs", f"the body has {len(self.binary) - binary_at} bytes after the last tensor")
+        rows = self._rows_of(columns)
+        if findings:
+            return {}
+        gone: dict[str, frozenset[int]] = {}
+        for name, found in missing.items():
+            column = name[len(MISSING_PREFIX) :]
+            gone[column] = yield from self._missing_rows(found, columns[column], rows)
+        taken: dict[str, tuple[int, Buffers]] = {}
+        for field in contract.inputs:
+            found = columns[field.name]
+            buffers = yield from self._data(field, found, rows, gone.get(field.name, frozenset()))
+            taken[field.name] = rows, buffers
+        return taken
+
+    def _datatype(self, found: _Found) -> None:
+        field = self.contract.inputs[self.contract.position[found.name]]
+        if found.datatype and found.datatype not in ACCEPTED[field.type]:
+            detail = f"a {field.type.value} column takes {', '.join(ACCEPTED[field.type])}, not {echo(found.datatype)}"
+            self.findings.add("wrong_datatype", pointer("inputs", found.index, "datatype"), detail, column=found.name)
+
+    def _rows_of(self, columns: dict[str, _Found]) -> int:
+        """How many rows the shapes agree on."""
+        first: _Found | None = None
+        for found in columns.values():
+            where = pointer("inputs", found.index, "shape")
+            if not (len(found.shape) == 1 or (len(found.shape) == 2 and found.shape[1] == 1)) or found.shape[0] < 0:
+                self.findings.add("wrong_shape", where, "expected [n] or [n,1], one value per row", column=found.name)
+            elif first is None:
+                first = found
+            elif found.shape[0] != first.shape[0]:
+                detail = f"{echo(found.name)} has {found.shape[0]} rows where {echo(first.name)} has {first.shape[0]}"
+                self.findings.add("ragged_columns", where, detail, column=found.name)
+        if first is None:
+            return 0
+        self._limit(first.shape[0])
+        if first.shape[0] == 0:
+            self.findings.add("no_rows", pointer("inputs", first.index, "shape"), "there are no rows; send at least one")
+        return first.shape[0]
+
+    def _missing_rows(self, found: _Found, column: _Found, rows: int) -> Steps[frozenset[int]]:
+        """Which rows of a BYTES column are NA."""
+        here = ("inputs", found.index)
+        field = self.contract.inputs[self.contract.position[column.name]]
+        if found.datatype != "INT32" or column.datatype != "BYTES" or not field.nullable or len(found.shape) != 1:
+            detail = f"{echo(found.name)} is an INT32 tensor of row numbers, for a nullable column sent as BYTES"
+            self.findings.add("wrong_datatype", pointer(*here), detail)
+            return frozenset()
+        if found.data_at is not None:
+            self.scan.at = found.data_at - 1
+            kind, value = self.scan.take()
+            listed = yield from self._small(kind, value, here)
+            values = listed if isinstance(listed, list) and all(type(n) is int for n in listed) else [-1]
+        elif (found.size or 0) % 4 == 0:
+            numbers_ = array("i", b"")
+            numbers_.frombytes(self._slice(found))
+            values = list(numbers_)
+        else:
+            values = [-1]
+        if len(values) != found.shape[0] or any(not 0 <= n < rows for n in values):
+            self.findings.add("wrong_shape", pointer(*here), f"expected {found.shape[0]} row numbers from 0 to {rows - 1}")
+        return frozenset(values)
+
+    def _slice(self, found: _Found) -> memoryview:
+        return self.binary[found.binary_at : found.binary_at + (found.size or 0)]  # type: ignore[index]
+
+    def _data(self, field: Field, found: _Found, rows: int, gone: frozenset[int]) -> Steps[Buffers]:
+        here = ("inputs", found.index)
+        if found.data_at is None:
+            if found.datatype == "BYTES":
+                form = self.contract.oip_forms.get(field, "BYTES")[0]
+                return (yield from texts(form, self._slice(found), rows, gone, here, self.findings))
+            if found.size != rows * WIDTH[found.datatype]:
+                detail = f"{rows} values of {found.datatype} are {rows * WIDTH[found.datatype]} bytes, not {found.size}"
+                self.findings.add("wrong_size", pointer(*here), detail, column=field.name)
+                return ()
+            return (yield from numbers(field, found.datatype, self._slice(found), here, self.findings))
+        form, flat, nested = self.contract.oip_forms.get(field, found.datatype)
+        column = Column(form)
+        self.scan.at = found.data_at
+        count = yield from self.array(column, (*here, "data"), flat, nested if len(found.shape) == 2 else None)
+        if self.scan.at != found.data_end:
+            self.scan.fail("an array ends where none was expected to", self.scan.at)
+        if count != rows:
+            detail = f"the shape says {rows} values, the data has {count}"
+            self.findings.add("wrong_shape", pointer(*here, "data"), detail, column=field.name)
+        if self.findings:
+            return ()
+        buffers = column.buffers()
+        return _without(form, buffers, gone) if gone else buffers
+
+
+def _without(form: Form, buffers: Buffers, gone: frozenset[int]) -> Buffers:
+    """A text column given as JSON whose missing rows are listed besides."""
+    values = unpack(form.field, buffers)
+    return pack(form.field, [None if row in gone else value for row, value in enumerate(values)])
+
+
+def _number(token: bytes) -> int | float:
+    if token.lstrip(b"-").isdigit() and len(token) < 20:
+        return int(token)
+    try:
+        return float(token)
+    except ValueError:
+        return 0.0
