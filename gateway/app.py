@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import structlog
-from starlette.applications import Starlette
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from gateway.core.claims import TokenRules
@@ -71,16 +71,14 @@ class Gateway:
             policy,
             Authenticator(self._keys, rules),
             self._admission,
-            EdgeLimiter(
-                failed=settings.failed_logins, pages=settings.public_pages, trusted_proxies=settings.trusted_proxies
-            ),
+            EdgeLimiter(settings.trusted_proxies, failures=settings.failed_logins, pages=settings.public_pages),
             self._pods,
             self._contracts,
             self._forwarder,
             self.metrics,
         )
         routes = [*v1_routes(self.pipeline), *v2_routes(self.pipeline, self.unready), *docs_routes(self.pipeline)]
-        self.public: ASGIApp = Errors(Starlette(routes=routes, exception_handlers={}))
+        self.public: ASGIApp = Errors(Router(routes=routes, redirect_slashes=False))
         self.internal: ASGIApp = internal_app(self.metrics, self.unready, self._refresh)
 
     async def start(self) -> None:

@@ -1,4 +1,7 @@
-"""What the gateway counts: names, units and meanings are in docs/reference/metrics.md. Labels are bounded: never a caller, a path or a version as sent."""
+"""What the gateway counts: names, units and meanings are in docs/reference/metrics.md.
+
+Labels are bounded: never a caller, a path or a version as it was sent.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +22,59 @@ class Metrics:
             "scoregate_requests", "Scoring requests answered.", ["model", "status", "code"], registry=self.registry
         )
         self.stage = Histogram(
-            "scoregate_stage_seconds", "Time in each stage of a scoring request.", ["stage"], buckets=_SECONDS, registry=self.registry
+            "scoregate_stage_seconds",
+            "Time in each stage of a scoring request.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.request_seconds = Histogram(
-            "scoregate_request_seconds", "Time from a request's head to its answer.", ["model"], buckets=_SECONDS, registry=self.registry
+            "scoregate_request_seconds",
+            "Time from a request's head to its answer.",
+            ["model"],
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.rows_per_call = Histogram(
-            "scoregate_rows_per_call", "Rows in each call to a scorer.", ["model"], buckets=_ROWS, registry=self.registry
+            "scoregate_rows_per_call",
+            "Rows in each call to a scorer.",
+            ["model"],
+            buckets=_ROWS,
+            registry=self.registry,
         )
         self.calls = Counter("scoregate_scorer_calls", "Calls to a scorer.", ["model"], registry=self.registry)
         self.saved = Counter(
-            "scoregate_r_calls_saved", "Requests that shared a call with an earlier one.", ["model"], registry=self.registry
+            "scoregate_r_calls_saved",
+            "Requests that shared a call with an earlier one.",
+            ["model"],
+            registry=self.registry,
         )
         self.in_flight = Gauge("scoregate_requests_in_flight", "Scoring requests being served.", registry=self.registry)
         self.waiting_rows = Gauge("scoregate_waiting_rows", "Rows that wait for a slot.", registry=self.registry)
         self.authentications = Counter(
-            "scoregate_authentication_failures", "Requests refused with 401, by reason.", ["reason"], registry=self.registry
+            "scoregate_authentication_failures",
+            "Requests refused with 401, by reason.",
+            ["reason"],
+            registry=self.registry,
         )
         self.limiter_shared = Gauge(
-            "scoregate_limiter_shared", "1 while limits are counted in Redis, 0 while in this process alone.", registry=self.registry
+            "scoregate_limiter_shared",
+            "1 while limits are counted in Redis, 0 while in this process alone.",
+            registry=self.registry,
         )
         self.keys_age = Gauge("scoregate_keys_age_seconds", "Age of Entra's signing keys.", registry=self.registry)
 
         self.limiter_trips = Histogram(
-            "scoregate_limiter_trip_seconds", "One trip to Redis for all requests that wait.", buckets=_SECONDS, registry=self.registry
+            "scoregate_limiter_trip_seconds",
+            "One trip to Redis for all requests that wait.",
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.decisions = Counter(
-            "scoregate_limit_decisions", "Requests admitted, or refused by which limit.", ["outcome"], registry=self.registry
+            "scoregate_limit_decisions",
+            "Requests admitted, or refused by which limit.",
+            ["outcome"],
+            registry=self.registry,
         )
 
     # --- what `gateway.shell.admit` tells

@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import socket
-import subprocess  # noqa: S404
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ def run_several(settings: GatewaySettings, environ: Mapping[str, str]) -> int:
     for index in range(settings.workers):
         children[index] = _child(environ, port, settings.internal_port if index == 0 else 0)
     while not stopping:
-        _wait_for_a_child(children)
+        _wait_for_a_child()
         for index, child in children.items():
             if child.poll() is not None and not stopping:
                 log.error("gateway.process.died", process=child.pid, status=child.returncode)
@@ -96,7 +96,7 @@ def _child(environ: Mapping[str, str], port: int, internal_port: int) -> subproc
         if os.getppid() != parent:
             os._exit(1)
 
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-m", "gateway"],
         env={**environ, **own, "GATEWAY_REUSE_PORT": "true"},
         preexec_fn=die_with_parent,  # noqa: PLW1509  (no threads are running here)
@@ -104,7 +104,7 @@ def _child(environ: Mapping[str, str], port: int, internal_port: int) -> subproc
     )
 
 
-def _wait_for_a_child(children: Mapping[int, subprocess.Popen[bytes]]) -> None:
+def _wait_for_a_child() -> None:
     """Until one has ended or a signal came; without reaping it."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
@@ -112,4 +112,3 @@ def _wait_for_a_child(children: Mapping[int, subprocess.Popen[bytes]]) -> None:
         return
     except ChildProcessError:
         return
-

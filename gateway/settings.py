@@ -36,14 +36,21 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     issuers: Annotated[
         tuple[str, ...], Doc("Issuer templates with {tid}; none means both forms of `authority`'s cloud.")
     ] = ()
-    ca_file: Annotated[str | None, Doc("PEM file of the CA that signed the authority's certificate, if not public.")] = None
+    ca_file: Annotated[
+        str | None, Doc("PEM file of the CA that signed the authority's certificate, if not public.")
+    ] = None
 
     redis_url: Annotated[
-        str | None, Doc("Where limits are counted; none counts in each process' own memory, which is not exact for several.")
+        str | None,
+        Doc("Where limits are counted; none counts in each process' own memory, which is not exact for several."),
     ] = None
     trusted_proxies: Annotated[tuple[str, ...], Doc("Networks (CIDR) whose X-Forwarded-For is believed.")] = ()
-    failed_logins: Annotated[str, Doc("Failed authentications per address before 429, as N/second, minute, hour or day.")] = "100/minute"
-    public_pages: Annotated[str, Doc("Requests for the docs page per address, as N/second, minute, hour or day.")] = "600/minute"
+    failed_logins: Annotated[
+        str, Doc("Failed authentications per address before 429, as N/second, minute, hour or day.")
+    ] = "100/minute"
+    public_pages: Annotated[str, Doc("Requests for the docs page per address, as N/second, minute, hour or day.")] = (
+        "600/minute"
+    )
 
     max_body_bytes: Annotated[Count, Doc("Largest request body, also after gunzip, in bytes.")] = 16 * 1024 * 1024
     max_rows: Annotated[Count, Doc("Most rows in one request.")] = 100_000
@@ -56,7 +63,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     max_waiting_rows: Annotated[Count, Doc("Most rows that may wait for a scorer; more are answered 503.")] = 200_000
 
     drain_delay_s: Annotated[
-        Annotated[float, Meta(ge=0, le=300)], Doc("After SIGTERM: unready but still serving, in seconds, so that routing follows.")
+        Annotated[float, Meta(ge=0, le=300)],
+        Doc("After SIGTERM: unready but still serving, in seconds, so that routing follows."),
     ] = 0.0
     drain_s: Annotated[Seconds, Doc("After that: the longest wait for requests in flight, in seconds.")] = 30.0
     log_format: Annotated[Literal["json", "console"], Doc("json or console.")] = "json"
@@ -69,6 +77,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"GATEWAY_SCORER_URLS: {url!r} must begin with http:// or https://")
         if not self.authority.startswith("https://"):
             raise ValueError("GATEWAY_AUTHORITY must begin with https://: keys over plain HTTP could be anyone's")
-        for name, values in (("SCORER_URLS", self.scorer_urls), ("TENANTS", self.tenants), ("AUDIENCES", self.audiences)):
+        for name, values in (
+            ("SCORER_URLS", self.scorer_urls),
+            ("TENANTS", self.tenants),
+            ("AUDIENCES", self.audiences),
+        ):
             if not values:
                 raise ValueError(f"GATEWAY_{name} is empty")

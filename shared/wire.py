@@ -23,7 +23,8 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from typing import Any
 
 import msgspec
 
@@ -96,7 +97,8 @@ def pack(field: Field, values: Sequence[float | int | bool | str | None]) -> tup
     Raises WireError for an integer outside R's, a label that is not a level, text with U+0000.
     """
     if field.type in _FLOATS:
-        return (array("d", [NA_REAL if v is None else v for v in values] if None in values else values).tobytes(),)  # type: ignore[arg-type]
+        floats: Any = [NA_REAL if v is None else v for v in values] if None in values else values
+        return (array("d", floats).tobytes(),)
     if field.type is Type.STRING:
         return _pack_strings(values)  # type: ignore[arg-type]
     if field.type is Type.FACTOR:
@@ -107,7 +109,8 @@ def pack(field: Field, values: Sequence[float | int | bool | str | None]) -> tup
         except KeyError as error:
             raise WireError(f"{error.args[0]!r} is not a level of {field.name}") from error
     try:
-        packed = array("i", [NA_INTEGER if v is None else v for v in values])  # type: ignore[misc]
+        integers: Any = [NA_INTEGER if v is None else v for v in values]
+        packed = array("i", integers)
     except OverflowError as error:
         raise WireError(f"{field.name} has an integer outside R's range") from error
     return (packed.tobytes(),)
@@ -194,16 +197,12 @@ def split(specs: Sequence[TensorSpec], frame: Frame, sizes: Sequence[int]) -> li
     for spec, buffer in zip(specs, frame.buffers, strict=True):
         view = memoryview(buffer)
         if spec.text:
-            columns.append([view[a:b] for a, b in zip(_at(offsets, ends), _at(offsets, ends[1:]), strict=False)])
+            columns.append([view[offsets[a] : offsets[b]] for a, b in pairwise(ends)])
             continue
         if spec.name.startswith(LENGTH_PREFIX):
             offsets = list(accumulate((max(n, 0) for n in array("i", bytes(buffer))), initial=0))
-        columns.append([view[a * spec.width : b * spec.width] for a, b in zip(ends, ends[1:], strict=False)])
+        columns.append([view[a * spec.width : b * spec.width] for a, b in pairwise(ends)])
     return [Frame(size, tuple(c[i] for c in columns)) for i, size in enumerate(sizes)]
-
-
-def _at(offsets: Sequence[int], rows: Iterable[int]) -> Iterable[int]:
-    return (offsets[row] for row in rows)
 
 
 # --- messages
@@ -310,7 +309,9 @@ def decode_response(specs: Sequence[TensorSpec], body: Buffer, header_length: in
         raise WireError(f"header: {error}") from error
     frame, items = _frame(specs, response.outputs, memoryview(body)[header_length:])
     failed = {error.item for error in response.parameters.errors}
-    if any((size == 0) != (index in failed) for index, size in enumerate(items)) or not failed <= set(range(len(items))):
+    if any((size == 0) != (index in failed) for index, size in enumerate(items)) or not failed <= set(
+        range(len(items))
+    ):
         raise WireError("items without rows and errors disagree")
     return Answer(response.model_name, response.model_version, frame, items, response.parameters.errors)
 

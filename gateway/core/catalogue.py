@@ -41,7 +41,7 @@ class Index:
     models: Mapping[str, Model] = field(default_factory=dict)
 
     def find(self, model: str, version: str | None = None) -> Served:
-        """The version asked for, or the default; raises NotFoundError, or UnavailableError where it exists but no pod has it ready."""
+        """The version asked for, or the default; raises NotFoundError, or UnavailableError where no pod has it ready."""
         found = self.models.get(model)
         if found is None:
             raise NotFoundError(f"there is no model {model!r}")
@@ -52,7 +52,9 @@ class Index:
         if served is None:
             raise NotFoundError(f"model {model!r} has no version {version!r}")
         if not served.ready:
-            raise UnavailableError(f"version {wanted} of {model!r} is not ready: {served.entry.reason or served.entry.state}")
+            raise UnavailableError(
+                f"version {wanted} of {model!r} is not ready: {served.entry.reason or served.entry.state}"
+            )
         return served
 
 

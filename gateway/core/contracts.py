@@ -16,7 +16,7 @@ class Contracts:
         self._by_digest: dict[tuple[str, int], tuple[VersionEntry, Contract]] = {}
 
     def of(self, entry: VersionEntry, max_rows: int | None = None) -> Contract:
-        """The contract of this version, for at most `max_rows` rows (the gateway's own limit if that is lower, or none is given)."""
+        """The contract of this version, for at most `max_rows` rows (at most the gateway's own limit)."""
         rows = self._max_rows if max_rows is None else min(max_rows, self._max_rows)
         found = self._by_digest.get((entry.digest, rows))
         if found is not None and found[0] is entry:

@@ -15,6 +15,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.shell.body import ClientDisconnectedError
 from shared.errors import MethodNotAllowedError, NotFoundError, ScoregateError
 
 log = structlog.get_logger(__name__)
@@ -81,6 +82,9 @@ class Errors:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope["app"] = (
+            self  # makes Starlette's Router raise for an unknown address or method instead of answering in plain text
+        )
         started = False
 
         async def watched(message: Message) -> None:
@@ -90,6 +94,7 @@ class Errors:
 
         try:
             await self.app(scope, receive, watched)
+        except ClientDisconnectedError:
             return
         except ScoregateError as error:
             refused = error
@@ -98,6 +103,8 @@ class Errors:
         except Exception:
             log.exception("gateway.request.failed", request_id=request_id(scope), path=scope["path"])
             refused = ScoregateError()
+        else:
+            return
         if started:
             raise ConnectionAbortedError("failed in the middle of an answer") from refused
         headers, body = render(refused, oip=scope["path"].startswith("/v2"), request=request_id(scope))

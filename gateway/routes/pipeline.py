@@ -1,4 +1,4 @@
-"""The life of a scoring request, in flow order: authenticate, authorise, precheck, read, validate, admit, coalesce, forward, answer.
+"""The life of a scoring request in flow order: authenticate, authorise, precheck, read, validate, admit, coalesce, forward.
 
 One interface (`/v1`, `/v2`) is a `Form`: how a body becomes a frame and a frame an answer. Everything else is the same for all.
 Each stage refuses by raising; `gateway.middleware.errors` renders. Nothing after a refusal has run, so nothing has to be undone
@@ -103,7 +103,9 @@ class Pipeline:
         self.forwarder = forwarder
         self.metrics = metrics
         self.in_flight = 0
-        self._stages = {s: metrics.stage.labels(s) for s in ("authenticate", "read", "validate", "admit", "score", "write")}
+        self._stages = {
+            s: metrics.stage.labels(s) for s in ("authenticate", "read", "validate", "admit", "score", "write")
+        }
 
     @property
     def index(self) -> Index:
@@ -132,7 +134,9 @@ class Pipeline:
     def flight(self) -> Iterator[None]:
         """Counts a request as in flight; raises OverloadedError when there are too many."""
         if self.in_flight >= self.settings.max_in_flight:
-            raise OverloadedError("this gateway has as many requests in flight as it takes; try again", retry_after_ms=1000)
+            raise OverloadedError(
+                "this gateway has as many requests in flight as it takes; try again", retry_after_ms=1000
+            )
         self.in_flight += 1
         try:
             yield
@@ -153,7 +157,7 @@ class Pipeline:
                 asked = self.authorise(caller, params["model"], params.get("version"))
                 label = asked.served.entry.model
                 self._stages["authenticate"].observe(time.perf_counter() - began)
-                out_headers, body = await self._score(form, asked, headers, request_id(scope), receive)
+                out_headers, body = await self._score(form, asked, scope, headers, receive)
                 await send({"type": "http.response.start", "status": 200, "headers": out_headers})
                 await send({"type": "http.response.body", "body": body})
             status, code = 200, "ok"
@@ -168,8 +172,9 @@ class Pipeline:
             self.metrics.request_seconds.labels(label).observe(time.perf_counter() - began)
 
     async def _score(
-        self, form: Form, asked: Asked, headers: dict[bytes, bytes], request: str, receive: Receive
+        self, form: Form, asked: Asked, scope: Scope, headers: dict[bytes, bytes], receive: Receive
     ) -> tuple[Headers, bytes]:
+        request = request_id(scope)
         timeout_ms = self._timeout_ms(headers, asked.grant)
         deadline_s = time.monotonic() + timeout_ms / 1000
         key, limits = asked.caller.key, asked.grant.limits
@@ -177,9 +182,8 @@ class Pipeline:
         form.content_type(headers)
         clock = time.perf_counter
         at = clock()
-        body = await read_body(
-            receive, headers, limit=self.settings.max_body_bytes, timeout_s=self.settings.body_timeout_s
-        )
+        limit, within_s = self.settings.max_body_bytes, self.settings.body_timeout_s
+        body = await read_body(receive, scope["headers"], limit=limit, within_s=within_s)
         at = self._lap("read", at)
         contract = self.contracts.of(asked.served.entry, asked.grant.rules.max_rows)
         try:
@@ -238,4 +242,3 @@ class Pipeline:
             lane += (asked.caller.key,)
         waiting = Waiting(contract, pods, request, answer, entry.retry)
         return Item(lane, frame, deadline_s, waiting, alone=alone)
-

@@ -27,7 +27,9 @@ class V1Form:
         """JSON only, in UTF-8."""
         kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if kind != b"application/json":
-            raise UnsupportedMediaTypeError("send JSON, with Content-Type: application/json", headers={"Accept": "application/json"})
+            raise UnsupportedMediaTypeError(
+                "send JSON, with Content-Type: application/json", headers={"Accept": "application/json"}
+            )
 
     def read(self, contract: Contract, body: bytes, headers: dict[bytes, bytes]) -> Steps[tuple[Frame, None]]:  # noqa: ARG002
         """The rows."""

@@ -139,7 +139,9 @@ class Forwarder:
             elif len(item.lost_pods) < 2 and elsewhere and item.reply.retry and self._pods.pods.spend_retry():
                 retry.append(item)
             elif isinstance(error, VersionNotHereError):
-                item.reply.answer.set_exception(UnavailableError("the version is being replaced; try again", retry_after_ms=500))
+                item.reply.answer.set_exception(
+                    UnavailableError("the version is being replaced; try again", retry_after_ms=500)
+                )
             else:
                 item.reply.answer.set_exception(UpstreamError(retry_after_ms=1000))
         if retry:

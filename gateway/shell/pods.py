@@ -32,7 +32,16 @@ from shared.errors import (
     UpstreamError,
     VersionNotHereError,
 )
-from shared.wire import CONTENT_TYPE, HEADER_LENGTH, Answer, Frame, TensorSpec, WireError, decode_response, encode_request
+from shared.wire import (
+    CONTENT_TYPE,
+    HEADER_LENGTH,
+    Answer,
+    Frame,
+    TensorSpec,
+    WireError,
+    decode_response,
+    encode_request,
+)
 
 log = structlog.get_logger(__name__)
 _catalogue = msgspec.json.Decoder(Catalogue)
@@ -56,7 +65,9 @@ class PodClient:
     after every poll that changed something.
     """
 
-    def __init__(self, urls: Sequence[str], key: OKPKey, *, name: str, poll_s: float, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, urls: Sequence[str], key: OKPKey, *, name: str, poll_s: float, on_change: Callable[[], None]
+    ) -> None:
         self.pods = Pods()
         self.index = Index()
         self.ever_had_catalogue = False
@@ -104,7 +115,7 @@ class PodClient:
 
     # --- batches
 
-    async def infer(  # noqa: PLR0913
+    async def infer(
         self,
         pod: Pod,
         model: str,
@@ -134,7 +145,9 @@ class PodClient:
         url = f"{pod.address}/v2/models/{model}/versions/{version}/infer"
         self.pods.started(pod, frame.rows)
         try:
-            async with self._session.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False) as response:
+            async with self._session.post(
+                url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
                 content = await response.read()
                 status, reply = response.status, response.headers
         except TimeoutError as error:
@@ -202,7 +215,9 @@ class PodClient:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         if parts.scheme == "https":
-            return [f"{parts.scheme}://{parts.hostname}:{port}"]  # the certificate is for the name, not for its addresses
+            return [
+                f"{parts.scheme}://{parts.hostname}:{port}"
+            ]  # the certificate is for the name, not for its addresses
         try:
             infos = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
         except OSError as error:
@@ -219,7 +234,9 @@ class PodClient:
         headers = {"Authorization": self._bearer(), "If-None-Match": etag}
         timeout = aiohttp.ClientTimeout(total=_POLL_TIMEOUT_S, sock_connect=_CONNECT_S)
         try:
-            async with self._session.get(f"{pod.address}/internal/catalogue", headers=headers, timeout=timeout) as response:
+            async with self._session.get(
+                f"{pod.address}/internal/catalogue", headers=headers, timeout=timeout
+            ) as response:
                 body = await response.read()
                 if response.status == 304 and catalogue is not None:
                     self._catalogues[pod.address] = (etag, catalogue, time.monotonic())

@@ -67,7 +67,9 @@ def test_a_version_that_one_pod_must_not_batch_is_batched_nowhere() -> None:
 
 
 def test_the_manifest_that_more_pods_have_wins() -> None:
-    other = VersionEntry(model="m", version="1", state="ready", digest="zz", signature=Signature(inputs=(X,), outputs=OUT))
+    other = VersionEntry(
+        model="m", version="1", state="ready", digest="zz", signature=Signature(inputs=(X,), outputs=OUT)
+    )
     index = build_index({"a": pod(entry("1")), "b": pod(entry("1")), "c": pod(other)})
     assert index.find("m").entry.digest == "d1"
     assert index.find("m").pods == {"a", "b"}
@@ -75,5 +77,5 @@ def test_the_manifest_that_more_pods_have_wins() -> None:
 
 @pytest.mark.parametrize("version", ["", "1.2.3.4", "v1", "1-", "1.x", "-1", "1-a/b", "٣"])
 def test_what_is_not_a_version_is_refused(version: str) -> None:
-    with pytest.raises(ValueError, match="is not|suffix"):
+    with pytest.raises(ValueError, match=r"is not|suffix"):
         version_key(version)

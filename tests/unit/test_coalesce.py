@@ -92,7 +92,11 @@ def test_a_batch_lives_as_long_as_its_latest_caller() -> None:
     assert Batch("m", [item("a", deadline_s=1), item("b", deadline_s=9)]).deadline_s == 9
 
 
-@given(st.lists(st.tuples(st.sampled_from(["offer", "finish", "withdraw"]), st.integers(0, 2), st.integers(1, 6)), max_size=80))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["offer", "finish", "withdraw"]), st.integers(0, 2), st.integers(1, 6)), max_size=80
+    )
+)
 def test_any_interleaving_sends_every_item_once_or_gives_it_back(moves: list[tuple[str, int, int]]) -> None:
     c = coalescer(slots=2)
     offered: list[Item[str]] = []

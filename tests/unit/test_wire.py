@@ -60,7 +60,9 @@ def bits(rows: list[list[object]]) -> list[list[object]]:
 
 
 @given(items)
-def test_rows_of_many_items_come_back_as_they_went_through_merge_wire_and_split(groups: list[list[tuple[object, ...]]]) -> None:
+def test_rows_of_many_items_come_back_as_they_went_through_merge_wire_and_split(
+    groups: list[list[tuple[object, ...]]],
+) -> None:
     frames = [frame_of(group) for group in groups]
     length, body = encode_request(SPECS, merge(frames), [f.rows for f in frames])
     whole, sizes = decode_request(SPECS, body, length)
