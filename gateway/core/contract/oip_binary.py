@@ -84,7 +84,11 @@ def _doubles(field: Field, datatype: str) -> Callable[[Any], _Converted]:
     def inexact(values: Any) -> Iterable[tuple[int, str, str]]:
         if not values or (max(values) <= _EXACT and min(values) >= -_EXACT):
             return ()
-        return [(i, "out_of_range", f"{v} has no exact double; send FP64") for i, v in enumerate(values) if int(float(v)) != v]
+        return [
+            (i, "out_of_range", f"{v} has no exact double; send FP64")
+            for i, v in enumerate(values)
+            if int(float(v)) != v
+        ]
 
     if datatype == "FP64":
         return lambda values: (missing(values), (values.tobytes(),))

@@ -148,7 +148,12 @@ def parse_fast(contract: Contract, body: bytes, header_length: int | None) -> Oi
     view = memoryview(body)
     for tensor in request.inputs:
         position = contract.position.get(tensor.name)
-        if position is None or tensor.name in columns or not 1 <= len(tensor.shape) <= 2 or tensor.shape[1:] not in ([], [1]):
+        if (
+            position is None
+            or tensor.name in columns
+            or not 1 <= len(tensor.shape) <= 2
+            or tensor.shape[1:] not in ([], [1])
+        ):
             raise UnfitError
         field = contract.inputs[position]
         if tensor.datatype not in ACCEPTED[field.type]:
@@ -419,7 +424,9 @@ class OipReader(Reader):
                     if type(size) is int and size >= 0:
                         found.size = size
                     elif size is not None:
-                        findings.add("wrong_type", pointer(*here, key, "binary_data_size"), "expected a number of bytes")
+                        findings.add(
+                            "wrong_type", pointer(*here, key, "binary_data_size"), "expected a number of bytes"
+                        )
                 elif parameters is not None:
                     findings.add("wrong_type", pointer(*here, key), "expected an object")
             else:
@@ -536,7 +543,9 @@ class OipReader(Reader):
             if name not in columns:
                 findings.add("missing_column", "/inputs", f"there is no tensor {echo(name)}", column=name)
         if self.binary is not None and binary_at < len(self.binary):
-            findings.add("wrong_size", "/inputs", f"the body has {len(self.binary) - binary_at} bytes after the last tensor")
+            findings.add(
+                "wrong_size", "/inputs", f"the body has {len(self.binary) - binary_at} bytes after the last tensor"
+            )
         rows = self._rows_of(columns)
         if findings:
             return {}
@@ -573,7 +582,9 @@ class OipReader(Reader):
             return 0
         self._limit(first.shape[0])
         if first.shape[0] == 0:
-            self.findings.add("no_rows", pointer("inputs", first.index, "shape"), "there are no rows; send at least one")
+            self.findings.add(
+                "no_rows", pointer("inputs", first.index, "shape"), "there are no rows; send at least one"
+            )
         return first.shape[0]
 
     def _missing_rows(self, found: _Found, column: _Found, rows: int) -> Steps[frozenset[int]]:
@@ -596,7 +607,9 @@ class OipReader(Reader):
         else:
             values = [-1]
         if len(values) != found.shape[0] or any(not 0 <= n < rows for n in values):
-            self.findings.add("wrong_shape", pointer(*here), f"expected {found.shape[0]} row numbers from 0 to {rows - 1}")
+            self.findings.add(
+                "wrong_shape", pointer(*here), f"expected {found.shape[0]} row numbers from 0 to {rows - 1}"
+            )
         return frozenset(values)
 
     def _slice(self, found: _Found) -> memoryview:

@@ -1,0 +1,145 @@
+"""What `/v1/models` says of a model version: its columns in the API's own terms, and an example that can be sent as it stands.
+
+Manifests hold dates as numbers and infinities as text; here everything is as `/v1` takes and gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.core.catalogue import Model
+from gateway.core.contract.civil import format_date, format_datetime
+from shared.catalogue import VersionEntry
+from shared.signature import Field, Type
+
+#: Rows of an example; a manifest may hold more.
+MAX_EXAMPLE_ROWS = 3
+#: JSON has no infinities: manifests write them as text, and `/v1` cannot take them.
+_INFINITE = frozenset({"Inf", "-Inf"})
+_JSON = {
+    Type.DOUBLE: "number",
+    Type.INTEGER: "whole number from -2147483647 to 2147483647",
+    Type.LOGICAL: "true or false",
+    Type.STRING: "text",
+    Type.FACTOR: "text, one of the levels",
+    Type.DATE: "text YYYY-MM-DD",
+    Type.DATETIME: "text, RFC 3339 with an offset or Z",
+}
+
+
+def api_value(field: Field, value: Any) -> Any:
+    """A manifest's value as `/v1` has it; infinities, which it has not, as None."""
+    if value is None or (isinstance(value, str) and field.type in (Type.DOUBLE, Type.DATE, Type.DATETIME)):
+        return None
+    if field.type is Type.DATE:
+        return format_date(value)
+    return format_datetime(value) if field.type is Type.DATETIME else value
+
+
+def column_form(field: Field) -> dict[str, Any]:
+    """One column: name, type, what its JSON is, and what is known of its values."""
+    form: dict[str, Any] = {
+        "name": field.name,
+        "type": field.type.value,
+        "nullable": field.nullable,
+        "json": _JSON[field.type] + (", or null" if field.nullable else ""),
+    }
+    if field.type is Type.FACTOR:
+        form["levels"] = field.levels
+        form["ordered"] = field.ordered
+    if field.range is not None:
+        form["seen"] = [bound if isinstance(bound, str) else api_value(field, bound) for bound in field.range]
+    return form
+
+
+def example_rows(entry: VersionEntry) -> list[int]:
+    """Which rows of the manifest's example can be sent as JSON: those without infinities, whole ones first."""
+    inputs: Mapping[str, Sequence[Any]] = entry.example.get("inputs") or {}
+    fields = entry.signature.inputs
+    if not fields or any(field.name not in inputs for field in fields):
+        return []
+    count = min(len(inputs[field.name]) for field in fields)
+    usable = [row for row in range(count) if not any(_unsendable(field, inputs[field.name][row]) for field in fields)]
+    usable.sort(key=lambda row: sum(inputs[field.name][row] is None for field in fields))
+    return usable[:MAX_EXAMPLE_ROWS]
+
+
+def _unsendable(field: Field, value: Any) -> bool:
+    if value is None:
+        return not field.nullable
+    return value in _INFINITE if isinstance(value, str) and field.type is not Type.STRING else False
+
+
+def example_request(entry: VersionEntry) -> dict[str, Any] | None:
+    """`{"rows":[…]}` as `/v1` takes it; None where the manifest has no example that JSON can carry."""
+    inputs = entry.example.get("inputs") or {}
+    rows = [
+        {field.name: api_value(field, inputs[field.name][row]) for field in entry.signature.inputs}
+        for row in example_rows(entry)
+    ]
+    return {"rows": rows} if rows else None
+
+
+def example_response(entry: VersionEntry) -> dict[str, Any] | None:
+    """What `/v1` answers to `example_request`, from the manifest; None without an example."""
+    outputs = entry.example.get("outputs") or {}
+    fields = entry.signature.outputs
+    rows = example_rows(entry)
+    if not rows or any(len(outputs.get(field.name, ())) <= max(rows) for field in fields):
+        return None
+    shown = [{field.name: api_value(field, outputs[field.name][row]) for field in fields} for row in rows]
+    predictions = [next(iter(row.values())) for row in shown] if entry.signature.kind == "vector" else shown
+    return {"model": entry.model, "version": entry.version, "predictions": predictions}
+
+
+def version_form(entry: VersionEntry, *, ready: bool) -> dict[str, Any]:
+    """One version in full."""
+    form: dict[str, Any] = {
+        "model": entry.model,
+        "version": entry.version,
+        "state": "ready" if ready else ("unavailable" if entry.state == "ready" else entry.state),
+        "description": entry.description,
+        "created": entry.created,
+        "digest": entry.digest,
+        "r_version": entry.r_version,
+        "model_class": entry.model_class,
+        "packages": entry.packages,
+        "batchable": entry.batchable,
+        "close": entry.close,
+        "answers": "values" if entry.signature.kind == "vector" else "objects",
+        "inputs": [column_form(field) for field in entry.signature.inputs],
+        "outputs": [column_form(field) for field in entry.signature.outputs],
+    }
+    if entry.reason and not ready:
+        form["reason"] = entry.reason
+    if entry.batchable_reason and not entry.batchable:
+        form["batchable_reason"] = entry.batchable_reason
+    if (request := example_request(entry)) is not None:
+        form["example"] = {"request": request}
+        if (response := example_response(entry)) is not None:
+            form["example"]["response"] = response
+    return form
+
+
+def model_summary(model: Model) -> dict[str, Any]:
+    """One entry of `GET /v1/models`: the versions by number, newest first, and the one that serves by default."""
+    entry = model.versions[model.default].entry if model.default else next(iter(model.versions.values())).entry
+    return {
+        "name": model.name,
+        "description": entry.description,
+        "default_version": model.default,
+        "versions": [
+            {"version": version, "state": "ready" if served.ready else "unavailable"}
+            for version, served in model.versions.items()
+        ],
+    }
+
+
+def model_form(model: Model) -> dict[str, Any]:
+    """`GET /v1/models/{model}`: the summary, and the signature of the version that serves by default."""
+    form = model_summary(model)
+    if model.default is not None:
+        served = model.versions[model.default]
+        form["serving"] = version_form(served.entry, ready=served.ready)
+    return form
