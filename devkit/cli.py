@@ -183,13 +183,19 @@ def token(
         ),
     ] = "all",
     name: NameOption = "dev",
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="The stand-in's own folder, where it was not started by ./dev up (in containers)."),
+    ] = None,
 ) -> None:
     """Print an access token for the gateway, got with MSAL from the stack's stand-in for Entra ID."""
     from devkit.entra.tokens import NoTokenError, get_token
 
-    _running_state(name)
+    if folder is None:
+        _running_state(name)
+        folder = _home(name).entra
     try:
-        sys.stdout.write(get_token(_home(name).entra, as_app) + "\n")
+        sys.stdout.write(get_token(folder, as_app) + "\n")
     except (NoTokenError, OSError) as error:
         _fail(f"no token: {error}")
 
@@ -213,10 +219,18 @@ def test(
         _set_up()
     code = 0
     if not parts or "r" in parts:
+        began = time.monotonic()
         code = checks.run_testthat()
+        out.print(f"R tests: {'FAILED' if code else 'ok'} after {time.monotonic() - began:.0f} s", markup=False)
     if not parts or parts != ["r"]:
         code = checks.run_pytest([part for part in parts if part != "r"], arguments) or code
     raise typer.Exit(code)
+
+
+@app.command()
+def setup() -> None:
+    """Install what is missing and nothing more; every other command does this by itself where it needs it."""
+    _set_up()
 
 
 @app.command()

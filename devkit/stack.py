@@ -33,7 +33,8 @@ async def bring_up(options: Options, home: Home, processes: Processes, state: St
 
     Raises ProcessEndedError if a process ends, StackError after two minutes without readiness.
     """
-    private, public = internal_key.ensure(home.folder / "keys")
+    private, public = home.folder / "internal.key.pem", home.folder / "internal.pub.pem"
+    internal_key.ensure(private, public)
     state.store = options.store or (home.folder / "store").as_uri()
     async with asyncio.TaskGroup() as first:
         first.create_task(_entra(home, processes, state, say))

@@ -1,4 +1,4 @@
-"""Who may import whom: `__main__ → app → routes/middleware → shell → core → shared`; services never import each other."""
+"""Who may import whom: `__main__ → app → routes/middleware → shell → core → shared`; no service imports another."""
 
 from __future__ import annotations
 

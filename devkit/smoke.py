@@ -1,0 +1,43 @@
+"""`python -m devkit.smoke GATEWAY_URL <manifest.json`: scores a model's own example and compares, bit for bit.
+
+The token is in SCOREGATE_TOKEN. Exit code 0 if the gateway answers what the manifest says R answered, else 1 and the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import httpx
+import msgspec
+
+
+def check(gateway_url: str, token: str, manifest: dict[str, Any]) -> str:
+    """What to say if all is well; raises ValueError with what is not."""
+    name, version = manifest["name"], manifest["version"]
+    expected = manifest["example"]["outputs"]
+    answer = httpx.post(
+        f"{gateway_url}/v1/models/{name}/versions/{version}/score",
+        json={"columns": manifest["example"]["inputs"]},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=30,
+        trust_env=False,
+    )
+    if answer.status_code != httpx.codes.OK:
+        raise ValueError(f"{answer.status_code}: {answer.text}")
+    predictions = answer.json()["predictions"]
+    if manifest["signature"].get("kind", "vector") == "table":
+        predictions = {column: [row[column] for row in predictions] for column in expected}
+    else:
+        predictions = {"prediction": predictions}
+    if predictions != expected:
+        raise ValueError(f"the answer is {predictions}, the manifest says {expected}")
+    return f"{name} {version}: {len(next(iter(expected.values())))} rows scored, 0 bits differ"
+
+
+if __name__ == "__main__":
+    try:
+        print(check(sys.argv[1], os.environ["SCOREGATE_TOKEN"], msgspec.json.decode(sys.stdin.buffer.read())))
+    except (ValueError, httpx.HTTPError) as problem:
+        sys.exit(f"not well: {problem}")
