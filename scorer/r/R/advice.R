@@ -2,9 +2,11 @@
 
 advice <- function(message) {
   if (grepl("could not find function|object .* not found", message)) {
-    name <- sub(".*(?:could not find function|object) [\"'\u2018\u201c]([^\"'\u2019\u201d]+).*", "\\1", message, perl = TRUE)
-    return(paste0(name, " is not in the model or a declared package: declare its package by packages=, define it inside ",
-      "predict=, or give the R file that defines it as files="))
+    quote <- "[\"'\u2018\u2019\u201c\u201d]"
+    around <- paste0(".*(?:could not find function|object) ", quote, "(.+?)", quote, ".*")
+    name <- sub(around, "\\1", message, perl = TRUE)
+    return(paste0(name, " is not in the model or a declared package: declare its package by packages=, define it ",
+      "inside predict=, or give the R file that defines it as files="))
   }
   if (grepl("no applicable method|there is no package called", message)) {
     return("Declare the package that fitted the model by packages=")

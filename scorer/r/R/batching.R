@@ -1,5 +1,6 @@
 # May rows of several callers share one call? Tried, not believed: the whole sample against groups of 1, 2, 3, 7 and 64,
-# against another order and another random seed. Small groups matter: a BLAS may agree with itself at 64 rows and not at 1.
+# against another order and another random seed. Small groups matter: a BLAS may agree with itself at 64 rows and not
+# at 1.
 
 batch_sizes <- c(1L, 2L, 3L, 7L, 64L)
 calls_per_size <- c(150L, 100L, 80L, 40L, 16L)

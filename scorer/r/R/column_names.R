@@ -11,8 +11,8 @@ check_model_name <- function(name) {
 check_version <- function(version) {
   if (!is_text(version) ||
     !grepl("^[0-9]{1,9}([.][0-9]{1,9}){0,2}(-[A-Za-z0-9._-]+)?$", version, perl = TRUE)) {
-    abort("the version ", describe_text(version), " is not a version: use \"1\", \"1.2\" or \"1.2.3\", as text; a suffix ",
-      "as in \"2-rc1\" is served only to those who name it"
+    abort("the version ", describe_text(version), " is not a version: use \"1\", \"1.2\" or \"1.2.3\", as text; a ",
+      "suffix as in \"2-rc1\" is served only to those who name it"
     )
   }
 }
@@ -26,8 +26,8 @@ check_column_names <- function(names, what) {
       grepl("[[:cntrl:]]", name)
   }, NA)
   if (any(bad)) {
-    abort("the name ", describe_text(names[bad][1L]), " cannot be one of the ", what, ": use 1 to 128 characters, none ",
-      "of them a control character, not starting with two underscores"
+    abort("the name ", describe_text(names[bad][1L]), " cannot be one of the ", what, ": use 1 to 128 characters, ",
+      "none of them a control character, not starting with two underscores"
     )
   }
 }

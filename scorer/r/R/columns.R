@@ -1,5 +1,5 @@
 # Answers as columns: what a predict function returned, as named columns, and those reduced to the base vectors of a
-# signature's types. Every answer passes here, also at packaging, so a shape that is refused is refused before publishing.
+# signature's types. Every answer passes here, also at packaging: a shape that is refused is refused before publishing.
 
 #' The columns of an answer: a named list of vectors and whether it was a bare vector or a table.
 #'
@@ -8,7 +8,7 @@
 #' @noRd
 answer_columns <- function(answer) {
   if (is.data.frame(answer)) {
-    return(list(kind = "table", columns = as.list(answer)))
+    return(list(kind = "table", columns = flat_columns(as.list(answer))))
   }
   if (is.list(answer) && !is.object(answer)) {
     if (length(answer) == 0L || is.null(names(answer))) {
@@ -16,13 +16,10 @@ answer_columns <- function(answer) {
         class = "scoregate_bad_output"
       )
     }
-    return(list(kind = "table", columns = answer))
+    return(list(kind = "table", columns = flat_columns(answer)))
   }
   if (is.matrix(answer) && ncol(answer) != 1L) {
-    labels <- colnames(answer)
-    if (is.null(labels)) labels <- paste0("prediction.", seq_len(ncol(answer)))
-    columns <- lapply(seq_len(ncol(answer)), function(j) answer[, j])
-    return(list(kind = "table", columns = stats::setNames(columns, labels)))
+    return(list(kind = "table", columns = matrix_columns(answer, "prediction.")))
   }
   if (is.atomic(answer) && !is.null(answer) && length(dim(answer)) <= 2L) {
     return(list(kind = "vector", columns = list(prediction = answer)))
@@ -31,6 +28,29 @@ answer_columns <- function(answer) {
     "vectors with one value per row (package_model(predict = function(model, newdata) ...) can do so)",
     class = "scoregate_bad_output"
   )
+}
+
+#' A list's columns, a matrix among them (lda's posterior) as one column each, `posterior.setosa` and so on.
+#' @noRd
+flat_columns <- function(columns) {
+  wide <- vapply(columns, function(column) is.matrix(column) || is.data.frame(column), NA)
+  if (!any(wide)) {
+    return(columns)
+  }
+  parts <- Map(function(column, name) {
+    if (!is.matrix(column) && !is.data.frame(column)) {
+      return(stats::setNames(list(column), name))
+    }
+    inner <- if (is.matrix(column)) matrix_columns(column, "") else as.list(column)
+    stats::setNames(inner, paste0(name, ".", names(inner)))
+  }, columns, names(columns))
+  do.call(c, unname(parts))
+}
+
+matrix_columns <- function(values, prefix) {
+  labels <- colnames(values)
+  if (is.null(labels)) labels <- paste0(prefix, seq_len(ncol(values)))
+  stats::setNames(lapply(seq_len(ncol(values)), function(j) values[, j]), labels)
 }
 
 #' Columns reduced to base vectors of the fields' types, in their order; each must have `rows` values.

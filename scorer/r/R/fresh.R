@@ -1,7 +1,10 @@
 # A fresh R process for the proof: Rscript --vanilla, one thread, UTC, the reference BLAS where the system has it, the
 # library paths of this session, and no package attached but those of the manifest.
 
-#' Run prove_package() in a fresh R process. Lines it writes to stdout are progress; what it returns comes by file.
+# Marks a line of stdout as progress: models print too.
+progress_mark <- "scoregate: "
+
+#' Run prove_package() in a fresh R process. Marked lines on its stdout are progress; what it returns comes by file.
 #' @noRd
 prove_in_fresh_process <- function(dir, rows, expected, tie_breaker, progress) {
   work <- tempfile("scoregate-proof-")
@@ -29,7 +32,7 @@ prove_in_fresh_process <- function(dir, rows, expected, tie_breaker, progress) {
 answer_proof_request <- function(work) {
   request <- readRDS(file.path(work, "request.rds"))
   say <- function(...) {
-    cat(..., "\n", sep = "")
+    cat("\n", progress_mark, ..., "\n", sep = "")
     flush(stdout())
   }
   result <- tryCatch(
@@ -65,7 +68,9 @@ run_rscript <- function(script, errors, progress) {
   do.call(Sys.setenv, as.list(settings))
   command <- paste(shQuote(file.path(R.home("bin"), "Rscript")), "--vanilla", shQuote(script), "2>", shQuote(errors))
   lines <- pipe(command, open = "r")
-  while (length(line <- readLines(lines, n = 1L, warn = FALSE)) > 0L) progress(line)
+  while (length(line <- readLines(lines, n = 1L, warn = FALSE)) > 0L) {
+    if (startsWith(line, progress_mark)) progress(substring(line, nchar(progress_mark) + 1L))
+  }
   invisible(suppressWarnings(close(lines)))
 }
 

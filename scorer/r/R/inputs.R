@@ -3,8 +3,8 @@
 
 #' The columns a model takes, in the sample's order.
 #'
-#' What the modeller says; else what the model's terms (or forest) tell, and for a predict function of one's own also the
-#' columns its code names; else all columns of the sample.
+#' What the modeller says; else what the model's terms (or forest) tell, and for a predict function of one's own also
+#' the columns its code names; else all columns of the sample.
 #' @noRd
 choose_columns <- function(sample, told, said = NULL, named_in_code = character()) {
   needed <- if (is.null(said)) told else said

@@ -122,7 +122,7 @@ predictor_for <- function(method, model, options, dir, files) {
     predict_model <- load_script(dir, names(files))
     return(function(newdata) predict_model(model, newdata))
   }
-  answer <- class_method("model_predict", method)
+  answer <- predict_method(method)
   options <- as.list(options)
   function(newdata) answer(model, newdata, options)
 }

@@ -1,14 +1,48 @@
-# What each model class needs, one file per class (method_*.R) with the same methods, each a function named
-# GENERIC.CLASS. The class that answered at packaging is written in the manifest and looked up by name at load, so a
-# later release that learns a class does not change what an already published model answers.
-#
-#   model_predict(model, newdata, options)   the answer: a vector, factor, matrix, data.frame or named list of vectors
-#   model_options(model, options)            the options fixed at packaging; refuses those the class does not know
-#   model_inputs(model)                      names of the columns it uses, or NULL where it does not tell
-#   model_levels(model)                      levels of factor columns as the model knows them, a named list
-#   model_packages(model)                    packages whose code predicts
-#   model_slim(model)                        the model without what predicting does not need
-#   model_tie_breaker(model)                 NULL, or why a class is drawn at random on ties (never batchable)
+# What each model class needs: S3 generics, and one file per class (method_*.R) with the same methods. The class whose
+# model_predict answered at packaging is written in the manifest and looked up by that name at load, so a later release
+# that learns a class does not change what an already published model answers.
+
+#' The answer: a vector, factor, matrix, data.frame or named list of vectors, one value per row of `newdata`, in order.
+#' @noRd
+model_predict <- function(model, newdata, options) {
+  UseMethod("model_predict")
+}
+
+#' The options fixed at packaging; refuses those that the class does not know.
+#' @noRd
+model_options <- function(model, options) {
+  UseMethod("model_options")
+}
+
+#' Names of the columns it uses, or NULL where it does not tell.
+#' @noRd
+model_inputs <- function(model) {
+  UseMethod("model_inputs")
+}
+
+#' Levels of factor columns as the model knows them, a named list; `sample` are columns as they were given.
+#' @noRd
+model_levels <- function(model, sample) {
+  UseMethod("model_levels")
+}
+
+#' Names of the packages whose code predicts.
+#' @noRd
+model_packages <- function(model) {
+  UseMethod("model_packages")
+}
+
+#' The model without what predicting does not need.
+#' @noRd
+model_slim <- function(model) {
+  UseMethod("model_slim")
+}
+
+#' NULL, or why equal scores are decided at random: such a model is never batchable, whatever the proof sees.
+#' @noRd
+model_tie_breaker <- function(model) {
+  UseMethod("model_tie_breaker")
+}
 
 #' The class whose methods serve a model: the first of its classes that has model_predict, or "default".
 #' @noRd
@@ -21,20 +55,16 @@ model_method <- function(model) {
   "default"
 }
 
-#' The function GENERIC.CLASS of this package, or GENERIC.default.
+#' The model_predict method of a class, by the name in a manifest.
 #' @noRd
-class_method <- function(generic, method) {
-  here <- environment(class_method)
-  name <- paste0(generic, ".", method)
-  if (exists(name, envir = here, mode = "function", inherits = FALSE)) {
-    return(get(name, envir = here, mode = "function"))
-  }
-  if (generic == "model_predict" && method != "default") {
+predict_method <- function(method) {
+  found <- get0(paste0("model_predict.", method), envir = topenv(), mode = "function", inherits = FALSE)
+  if (is.null(found)) {
     abort("this scoregate does not know the predict method ", dQuote(method, FALSE), ": install the release of ",
       "scoregate that packaged the model"
     )
   }
-  get(paste0(generic, ".default"), envir = here, mode = "function")
+  found
 }
 
 #' Class and probabilities as one answer. `probabilities` is a matrix with one column per level.

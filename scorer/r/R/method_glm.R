@@ -8,10 +8,6 @@ model_options.glm <- function(model, options) {
   refuse_options(options, "a glm answers its response")
 }
 
-model_inputs.glm <- function(model) {
-  model_inputs.lm(model)
-}
-
 model_slim.glm <- function(model) {
   slim <- drop_parts(model, c(
     "model", "data", "residuals", "fitted.values", "effects", "linear.predictors", "weights", "prior.weights", "x", "y",

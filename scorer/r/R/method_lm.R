@@ -29,7 +29,7 @@ model_inputs.lm <- function(model) {
   unique(c(terms_inputs(stats::terms(model)), all.vars(model$call$offset)))
 }
 
-#' An interval needs the residuals' sum of squares alone: one residual of 1, whose weight is that sum, keeps all its bits.
+#' An interval needs only the residuals' sum of squares: one residual of 1, whose weight is that sum, keeps its bits.
 #' @noRd
 model_slim.lm <- function(model) {
   squares <- if (is.null(model$weights)) model$residuals^2 else model$residuals^2 * model$weights

@@ -50,7 +50,7 @@ model_options.ranger <- function(model, options) {
 model_levels.ranger <- function(model, sample) {
   known <- Filter(is.character, as.list(model$forest$covariate.levels))
   text <- names(sample)[vapply(sample, is.character, NA)]
-  unsafe <- setdiff(intersect(text, model_inputs.ranger(model)), names(known))
+  unsafe <- setdiff(intersect(text, model_inputs(model)), names(known))
   if (length(unsafe) > 0L) {
     abort("ranger was given text in ", quoted(unsafe), " and would read it by the levels of each request, answering ",
       "another number silently: fit the forest on factors, and give the sample with them"

@@ -1,15 +1,14 @@
-# What a model does with a missing value, found by asking it, column by column: it answers a value, answers NA, fails, or
-# silently leaves the row out (then every later answer would move up by one). Facts differ by class, and a row alone may
-# fare otherwise than among others, so both are tried.
+# What a model does with a missing value, found by asking it, column by column: it answers a value, answers NA, fails,
+# or silently leaves the row out (then every later answer would move up by one). Facts differ by class, and a row alone
+# may fare otherwise than among others, so both are tried.
 
 #' `value`, `na`, `fail` or `drop` for each input, by name.
 #'
 #' @param model A loaded package with its outputs known.
 #' @param rows Complete rows that it scores.
-#' @param lenient Whether what fails on several missing values at once is scored around instead of refused.
 #' @noRd
 probe_missing <- function(model, rows) {
-  few <- tile_rows(spread_rows(rows, 5L), 5L)
+  few <- take_rows(tile_rows(spread_rows(rows, 5L), 5L), 1:5)
   names <- vapply(model$signature$inputs, `[[`, "", "name")
   base <- call_model(model, few, default_seed)
   found <- vapply(names, function(name) probe_column(model, few, base, name), "")
@@ -22,21 +21,27 @@ probe_column <- function(model, few, base, name) {
   several[[name]][holes] <- NA
   among <- try_columns(model, several)
   alone <- try_columns(model, take_rows(several, 3L))
+  alone_answers <- !is.null(alone) && all(lengths(alone) == 1L)
   if (is.null(among)) {
-    return("fail")
-  }
-  if (all(lengths(among) == 2L)) {
-    kept <- tryCatch(reduce_columns(among, model$signature$outputs, 2L), error = function(e) NULL)
-    return(if (identical(kept, lapply(base, `[`, -holes))) "drop" else "fail")
-  }
-  if (!all(lengths(among) == 5L)) {
-    return("fail")
-  }
-  if (all_missing(among, holes)) {
+    "fail"
+  } else if (all(lengths(among) == 2L)) {
+    if (answers_the_others(model, among, lapply(base, `[`, -holes))) "drop" else "fail"
+  } else if (!all(lengths(among) == 5L)) {
+    "fail"
+  } else if (all_missing(among, holes)) {
     # An answer of NA that comes only in company is given by scoring around the row: the same NA, without a failure.
-    return(if (!is.null(alone) && all(lengths(alone) == 1L) && all_missing(alone, 1L)) "na" else "drop")
+    if (alone_answers && all_missing(alone, 1L)) "na" else "drop"
+  } else {
+    if (alone_answers) "value" else "fail"
   }
-  if (is.null(alone) || !all(lengths(alone) == 1L)) "fail" else "value"
+}
+
+#' Whether an answer that left rows out is the rows that it kept, in order.
+#' @noRd
+answers_the_others <- function(model, columns, others) {
+  rows <- length(others[[1L]])
+  kept <- tryCatch(reduce_columns(columns, model$signature$outputs, rows), error = function(e) NULL)
+  identical(kept, others)
 }
 
 #' The classification, weakened until rows with several missing values score, in company and alone.

@@ -1,9 +1,9 @@
 #' Package a fitted model
 #'
 #' Writes a folder with `manifest.json`, `model.rds` and, where the model needs its own code, `score.R`: all that a
-#' scorer needs. The signature is read off `sample`; what the manifest claims is proven in a fresh R process that has only
-#' the declared packages: that the model scores its sample, what it does with missing values, and whether rows of
-#' several callers may share a call (`batchable`).
+#' scorer needs. The signature is read off `sample`; what the manifest claims is proven in a fresh R process that has
+#' only the declared packages: that the model scores its sample, what it does with missing values, and whether rows
+#' of several callers may share a call (`batchable`).
 #'
 #' @param model The fitted model, any object that `predict()` or your own `predict` function takes.
 #' @param name 1 to 63 lower-case letters, digits and dashes.
@@ -15,8 +15,8 @@
 #' @param predict NULL for the class's own way, a `function(model, newdata)`, or the path of an R file that defines
 #'   `predict_model <- function(model, newdata)`. It returns one value per row, in order: a vector, factor, matrix,
 #'   data.frame or named list of vectors.
-#' @param packages Names of further packages to attach when the model is loaded. Those of the model's class, of functions
-#'   in its formula and of `pkg::fun` in `predict` are found.
+#' @param packages Names of further packages to attach when the model is loaded. Those of the model's class, of
+#'   functions in its formula and of `pkg::fun` in `predict` are found.
 #' @param description One line for those who call it.
 #' @param slim TRUE leaves out what predicting does not need (training data, residuals, captured frames), if the answers
 #'   stay identical.
@@ -49,6 +49,7 @@ package_model <- function(model, name, version, sample, dir, predict = NULL, pac
 
   way <- choose_way(model, predict, c(options, if (!is.null(interval)) list(interval = interval, level = level)))
   say(name, " ", version, ": ", way$said)
+  load_packages(c(packages, model_packages(model)))
   draft <- tempfile(".package-", tmpdir = dirname(normalizePath(dir, mustWork = FALSE)))
   dir.create(draft, recursive = TRUE)
   on.exit(unlink(draft, recursive = TRUE))
@@ -56,7 +57,7 @@ package_model <- function(model, name, version, sample, dir, predict = NULL, pac
 
   columns <- input_columns(model, sample, inputs, draft)
   sample <- sample[columns]
-  fields <- describe_inputs(sample, class_method("model_levels", way$class)(model, sample))
+  fields <- describe_inputs(sample, model_levels(model, sample))
   rows <- rebuild_rows(sample, fields)
   answer <- session_answer(way, draft, sample)
   expected <- answer(model)
@@ -73,7 +74,7 @@ package_model <- function(model, name, version, sample, dir, predict = NULL, pac
     signature = list(inputs = lapply(fields, field_json), outputs = list(), kind = "vector")
   )
   write_manifest(manifest, draft)
-  tie_breaker <- if (way$method != "script") class_method("model_tie_breaker", way$class)(model)
+  tie_breaker <- if (way$method != "script") model_tie_breaker(model)
   proven <- prove_in_fresh_process(draft, rows, if (answer_repeats(answer, model, expected)) expected, tie_breaker,
     function(...) say("  ", ...))
 
@@ -130,21 +131,21 @@ check_target <- function(dir) {
 
 # --- how it predicts
 
-#' The class whose methods serve the model, the method written in the manifest, and its options.
+#' The method written in the manifest, and its options.
 #' @noRd
 choose_way <- function(model, predict, options) {
   class <- model_method(model)
   if (!is.null(predict)) {
     if (length(options) > 0L) abort("options and interval are for predict(): with predict= write them into it")
     said <- paste0(class(model)[1L], ", answered by your own predict function")
-    return(list(class = class, method = "script", options = list(), said = said))
+    return(list(method = "script", options = list(), said = said))
   }
   if (length(options) > 0L && (is.null(names(options)) || !all(vapply(options, is_plain_option, NA)))) {
     abort("options must be a named list of single texts, numbers, TRUE or FALSE; anything else belongs into predict=")
   }
-  options <- class_method("model_options", class)(model, as.list(options))
+  options <- model_options(model, as.list(options))
   said <- if (class == "default") paste0(class(model)[1L], ", answered by predict(model, newdata)") else class
-  list(class = class, method = class, options = options, said = said)
+  list(method = class, options = options, said = said)
 }
 
 is_plain_option <- function(option) {
@@ -153,7 +154,7 @@ is_plain_option <- function(option) {
 }
 
 input_columns <- function(model, sample, said, draft) {
-  told <- class_method("model_inputs", model_method(model))(model)
+  told <- model_inputs(model)
   code <- list.files(draft, "[.][rR]$", full.names = TRUE)
   named <- if (length(code) > 0L) names_in_code(code) else character()
   if (!is.null(told) && length(code) == 0L && is.null(said)) refuse_absent_columns(told, model, sample)
@@ -171,8 +172,8 @@ refuse_absent_columns <- function(told, model, sample) {
   fitted_on <- if (inherits(terms, "terms")) names(attr(terms, "dataClasses")) else told
   absent <- setdiff(intersect(told, fitted_on), names(sample))
   if (length(absent) > 0L) {
-    abort("the model uses ", quoted(absent), ", which the sample does not have: give a sample of the data it was fitted ",
-      "on, with the same column names")
+    abort("the model uses ", quoted(absent), ", which the sample does not have: give a sample of the data it was ",
+      "fitted on, with the same column names")
   }
 }
 
@@ -190,8 +191,8 @@ session_answer <- function(way, draft, sample) {
     columns <- answer_columns(answer)$columns
     short <- names(columns)[lengths(columns) != nrow(rows)]
     if (length(short) > 0L) {
-      abort("the model answers ", length(columns[[short[1L]]]), " values for the sample's ", nrow(rows), " rows: it must ",
-        "give one per row, in order. package_model(predict = function(model, newdata) ...) can see to that")
+      abort("the model answers ", length(columns[[short[1L]]]), " values for the sample's ", nrow(rows), " rows: it ",
+        "must give one per row, in order. package_model(predict = function(model, newdata) ...) can see to that")
     }
     columns
   }
@@ -216,11 +217,11 @@ answer_repeats <- function(answer, model, expected) {
 }
 
 consider_slimming <- function(model, way, answer, slim, say) {
-  slimmed <- slim_model(model, way$class, answer)
+  slimmed <- slim_model(model, answer)
   if (!slim) {
     if (slimmed$before - slimmed$after > 100000 && slimmed$after < 0.8 * slimmed$before) {
-      say("  ", size_text(slimmed$before), " in memory's form, ", size_text(slimmed$after), " without what predicting does ",
-        "not need: slim = TRUE leaves that out, with the same answers")
+      say("  ", size_text(slimmed$before), " uncompressed, ", size_text(slimmed$after), " without what predicting ",
+        "does not need: slim = TRUE leaves that out, with the same answers")
     }
     return(list(model = model))
   }
@@ -232,21 +233,28 @@ consider_slimming <- function(model, way, answer, slim, say) {
   slimmed
 }
 
+#' So that predict() finds its methods also for a model that was read from a file.
+#' @noRd
+load_packages <- function(packages) {
+  for (name in packages) {
+    if (!requireNamespace(name, quietly = TRUE)) {
+      abort("this R cannot load the package ", quoted(name), ": install it, or correct packages=")
+    }
+  }
+}
+
 declared_packages <- function(model, way, packages, draft) {
   terms <- tryCatch(stats::terms(model), error = function(e) NULL)
   found <- c(
     packages,
-    class_method("model_packages", way$class)(model),
+    model_packages(model),
     if (inherits(terms, "terms")) packages_called(attr(terms, "variables"), environment(terms)),
     unlist(lapply(list.files(draft, "[.][rR]$", full.names = TRUE), function(path) {
       unlist(lapply(parse(path, keep.source = FALSE), packages_called))
     }))
   )
   found <- sort(setdiff(unique(found), c(always_attached, "scoregate")), method = "radix")
-  absent <- Filter(function(name) !nzchar(system.file(package = name)), found)
-  if (length(absent) > 0L) {
-    abort("this R has no package ", quoted(absent), ": install it, or correct packages=")
-  }
+  load_packages(found)
   named(stats::setNames(lapply(found, package_version_text), found))
 }
 

@@ -36,8 +36,7 @@ answer_rows <- function(model, newdata, seed) {
   }
   answer <- empty_answer(outputs, rows)
   if (!all(apart)) {
-    kept <- newdata[!apart, , drop = FALSE]
-    attr(kept, "row.names") <- .set_row_names(nrow(kept))
+    kept <- take_rows(newdata, which(!apart))
     answer <- Map(function(all, some) {
       all[!apart] <- some
       all

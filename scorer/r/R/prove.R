@@ -88,8 +88,8 @@ compare_sessions <- function(model, rows, expected) {
     if (!close_enough(expected[[name]], got[[name]])) {
       changed <- first_difference(expected[name], got[name])
       abort("in a fresh R process the model answers otherwise than in your session: ", changed, ". Does predicting ",
-        "depend on options(), on a variable or function of your session, on the time zone, or on types that the sample ",
-        "does not have as the model was fitted with? Give it all it needs by predict = and files="
+        "depend on options(), on a variable or function of your session, on the time zone, or were types converted ",
+        "after the fit? Give it all it needs by predict = and files="
       )
     }
   }

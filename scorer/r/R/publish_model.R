@@ -1,10 +1,10 @@
-# Publishing: files by their digest, the manifest last and only if absent. The manifest is the one commit, so readers see
-# a version whole or not at all, and two publishers of one version never tear it.
+# Publishing: files by their digest, the manifest last and only if absent. The manifest is the one commit, so readers
+# see a version whole or not at all, and two publishers of one version never tear it.
 
 #' Publish a model package to a store
 #'
-#' A published version never changes: publishing the same bytes again is fine, other bytes under the same name and version
-#' are refused.
+#' A published version never changes: publishing the same bytes again is fine, other bytes under the same name and
+#' version are refused.
 #'
 #' @param dir The folder that [package_model()] wrote.
 #' @param store `file:///folder`, a folder's path, or any other URL (`az://...`), for which the `scoregate` command is
@@ -54,8 +54,8 @@ store_folder <- function(store) {
 publish_by_command <- function(dir, store) {
   command <- Sys.which("scoregate")
   if (!nzchar(command)) {
-    abort("publishing to ", store, " needs the scoregate command, which is not on the PATH: install the Python client, or ",
-      "publish to a folder (file:///...)")
+    abort("publishing to ", store, " needs the scoregate command, which is not on PATH: install the Python client, or ",
+      " publish to a folder (file:///...)")
   }
   status <- system2(command, c("publish", shQuote(normalizePath(dir)), shQuote(store)))
   if (status != 0L) {

@@ -1,9 +1,8 @@
 # Picking rows of a data.frame; every result has row names 1..n, as a worker's rows have.
 
 take_rows <- function(rows, which) {
-  taken <- rows[which, , drop = FALSE]
-  attr(taken, "row.names") <- .set_row_names(nrow(taken))
-  taken
+  taken <- lapply(rows, function(column) column[which])
+  structure(taken, class = "data.frame", row.names = .set_row_names(length(which)))
 }
 
 #' At most `count` rows, evenly spread from first to last.

@@ -6,10 +6,10 @@
 #' @param answer A function that takes a model and gives its answer for the sample.
 #' @return A list: `model`, `before` and `after` in bytes (serialised), `why` NULL or why it was left as it is.
 #' @noRd
-slim_model <- function(model, method, answer) {
+slim_model <- function(model, answer) {
   before <- serialized_bytes(model)
   as_it_is <- function(why) list(model = model, before = before, after = before, why = why)
-  slim <- tryCatch(class_method("model_slim", method)(model), error = function(e) NULL)
+  slim <- tryCatch(model_slim(model), error = function(e) NULL)
   if (is.null(slim) || identical(slim, model)) {
     return(as_it_is("this class is not known to carry anything that predicting does not need"))
   }
@@ -64,7 +64,6 @@ without_frame <- function(formula) {
     assign(name, value, envir = kept)
   }
   environment(formula) <- kept
-  if (!is.null(attr(formula, ".Environment"))) attr(formula, ".Environment") <- kept
   formula
 }
 
