@@ -104,7 +104,7 @@ class Gateway:
     def unready(self) -> list[str]:
         """Why requests should not be sent here; empty when they may. Once ready, never unready for a neighbour."""
         reasons = ["draining"] if self._draining else []
-        if not self._keys.ever_had_keys:
+        if not self._keys.ever_obtained:
             reasons.append("Entra ID's signing keys have not been obtained yet")
         if not self._pods.ever_had_catalogue:
             reasons.append("no scorer has told its catalogue yet")

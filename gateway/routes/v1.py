@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.contract import Contract, encode_v1_steps
-from gateway.core.contract.model_card import model_card
+from gateway.core.contract.catalogue_form import model_form
 from gateway.core.contract.tokens import Steps
 from gateway.routes.pipeline import Headers, Pipeline
 from gateway.routes.reply import reply
@@ -59,7 +59,7 @@ def v1_routes(pipeline: Pipeline) -> list[Route]:
     async def models(request: Request) -> Response:
         caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
         names = pipeline.policy.listed(caller, pipeline.index.models)
-        cards = [model_card(pipeline.index.models[name]) for name in names]
+        cards = [model_form(pipeline.index.models[name]) for name in names]
         return reply(request, {"models": cards})
 
     async def model(request: Request) -> Response:
@@ -69,7 +69,7 @@ def v1_routes(pipeline: Pipeline) -> list[Route]:
         found = pipeline.index.models[name]
         if version is not None and version not in found.versions:
             raise NotFoundError(f"model {name!r} has no version {version!r}")
-        return reply(request, model_card(found, version))
+        return reply(request, model_form(found, version))
 
     return [
         Route("/v1/models", models, methods=["GET"]),

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from gateway.core.contract import Contract
 from gateway.core.contract.oip import v2_model_metadata, v2_repository_index, v2_server_metadata
 from gateway.core.contract.oip_answer import encode_v2_steps
-from gateway.core.contract.oip_request import OipRequest, parse_v2_steps
+from gateway.core.contract.oip_request import OipRequest
 from gateway.core.contract.tokens import Steps
 from gateway.middleware.errors import request_id
 from gateway.routes.pipeline import Headers, Pipeline
@@ -45,7 +45,7 @@ class V2Form:
                     "Inference-Header-Content-Length is not the length of a JSON header in the body"
                 )
             length = int(text)
-        request = yield from parse_v2_steps(contract, body, length)
+        request = yield from contract.parse_v2_steps(body, length)
         return request.frame, request
 
     def write(self, contract: Contract, frame: Frame, asked: OipRequest) -> Steps[tuple[Headers, bytes]]:

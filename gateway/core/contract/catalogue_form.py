@@ -93,12 +93,20 @@ def example_response(entry: VersionEntry) -> dict[str, Any] | None:
     return {"model": entry.model, "version": entry.version, "predictions": predictions}
 
 
-def version_form(entry: VersionEntry, *, ready: bool) -> dict[str, Any]:
-    """One version in full."""
+def model_form(model: Model, version: str | None = None) -> dict[str, Any]:
+    """One model as `/v1/models` lists it: the version given, or the one that serves by default, or else the newest.
+
+    `versions` are those that can be scored with, newest first; `unavailable` says of the others why.
+    """
+    shown = version or model.default or next(iter(model.versions))
+    served = model.versions[shown]
+    entry = served.entry
     form: dict[str, Any] = {
         "model": entry.model,
         "version": entry.version,
-        "state": "ready" if ready else ("unavailable" if entry.state == "ready" else entry.state),
+        "default": entry.version == model.default,
+        "state": "ready" if served.ready else ("unavailable" if entry.state == "ready" else entry.state),
+        "versions": [number for number, other in model.versions.items() if other.ready],
         "description": entry.description,
         "created": entry.created,
         "digest": entry.digest,
@@ -107,39 +115,19 @@ def version_form(entry: VersionEntry, *, ready: bool) -> dict[str, Any]:
         "packages": entry.packages,
         "batchable": entry.batchable,
         "close": entry.close,
-        "answers": "values" if entry.signature.kind == "vector" else "objects",
-        "inputs": [column_form(field) for field in entry.signature.inputs],
-        "outputs": [column_form(field) for field in entry.signature.outputs],
+        "signature": {
+            "kind": entry.signature.kind,
+            "inputs": [column_form(field) for field in entry.signature.inputs],
+            "outputs": [column_form(field) for field in entry.signature.outputs],
+        },
     }
-    if entry.reason and not ready:
-        form["reason"] = entry.reason
+    unavailable = {n: other.entry.reason or other.entry.state for n, other in model.versions.items() if not other.ready}
+    if unavailable:
+        form["unavailable"] = unavailable
     if entry.batchable_reason and not entry.batchable:
         form["batchable_reason"] = entry.batchable_reason
     if (request := example_request(entry)) is not None:
         form["example"] = {"request": request}
         if (response := example_response(entry)) is not None:
             form["example"]["response"] = response
-    return form
-
-
-def model_summary(model: Model) -> dict[str, Any]:
-    """One entry of `GET /v1/models`: the versions by number, newest first, and the one that serves by default."""
-    entry = model.versions[model.default].entry if model.default else next(iter(model.versions.values())).entry
-    return {
-        "name": model.name,
-        "description": entry.description,
-        "default_version": model.default,
-        "versions": [
-            {"version": version, "state": "ready" if served.ready else "unavailable"}
-            for version, served in model.versions.items()
-        ],
-    }
-
-
-def model_form(model: Model) -> dict[str, Any]:
-    """`GET /v1/models/{model}`: the summary, and the signature of the version that serves by default."""
-    form = model_summary(model)
-    if model.default is not None:
-        served = model.versions[model.default]
-        form["serving"] = version_form(served.entry, ready=served.ready)
     return form

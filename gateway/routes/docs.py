@@ -1,0 +1,53 @@
+"""`/openapi.json` for what the caller may score, and `/docs`, a page to try it on. The page's shell and assets need no token."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from gateway.core.openapi import openapi_document
+from gateway.docs_page import HEADERS, load_assets
+from gateway.middleware.errors import request_id
+from gateway.routes.pipeline import Pipeline
+from gateway.routes.reply import reply
+from shared.errors import NotFoundError
+
+
+def docs_routes(pipeline: Pipeline) -> list[Route]:
+    """Reads the page's files once. Raises FileNotFoundError if they are not all there."""
+    assets = load_assets()
+    settings = pipeline.settings
+    token_url = f"{settings.authority.rstrip('/')}/{settings.tenants[0]}/oauth2/v2.0/token"
+    scope = f"{settings.audiences[0]}/.default"
+
+    async def openapi(request: Request) -> Response:
+        caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
+        index = pipeline.index
+        models = [index.models[name] for name in pipeline.policy.listed(caller, index.models)]
+        return reply(request, openapi_document(models, token_url=token_url, scope=scope))
+
+    @pipeline.edge.page
+    async def page(request: Request) -> Response:
+        name = request.path_params.get("asset", "index.html")
+        asset = assets.get(name)
+        if asset is None:
+            raise NotFoundError(f"the docs page has no file {name[:100]!r}")
+        headers = {**HEADERS, "ETag": asset.etag, "Vary": "Accept-Encoding", "X-Request-Id": request_id(request.scope)}
+        if request.headers.get("if-none-match") == asset.etag:
+            return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(
+                asset.gzipped, media_type=asset.content_type, headers={**headers, "Content-Encoding": "gzip"}
+            )
+        return Response(asset.body, media_type=asset.content_type, headers=headers)
+
+    async def home(_: Request) -> Response:
+        return RedirectResponse("docs")
+
+    return [
+        Route("/", home, methods=["GET"]),
+        Route("/openapi.json", openapi, methods=["GET"]),
+        Route("/docs", page, methods=["GET"]),
+        Route("/docs/{asset}", page, methods=["GET"]),
+    ]
