@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from gateway.core.gcra import Meter, scale
-from gateway.core.limits import Limits
+from gateway.core.limits import Limits, Quota
 from shared.errors import PayloadTooLargeError, TooManyRequestsError
 
 #: No request lives longer, so no lease does: a place is never held for good.
@@ -125,6 +125,18 @@ class CounterStore(Protocol):
 # --- the rule
 
 
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """A caller's counters brought to one moment."""
+
+    limits: Limits
+    now_us: int
+    calls: Meter
+    rows: Meter
+    quota_window: int
+    quota_used: int
+
+
 @dataclass(slots=True)
 class Counters:
     """All that is counted for one caller. Leases end at the microsecond they are mapped to."""
@@ -137,25 +149,23 @@ class Counters:
 
     def admit(self, limits: Limits, ask: Admit, now_us: int) -> Decision:
         """Charges `ask` or nothing. Of several limits in the way the one that lasts longest is named."""
-        self._bring_to(limits, now_us)
-        limit, wait_us = self._obstacle(limits, ask, now_us)
-        if limit is not None:
-            return Refused(limit, wait_us, self.usage(now_us))
+        now = self._at(limits, now_us)
+        if (refused := self._obstacle(now, ask)) is not None:
+            return refused
+        self._keep(now)
         if limits.calls:
-            self.calls.pour(scale(limits.calls), ask.calls)
+            self.calls = now.calls.poured(scale(limits.calls), ask.calls)
         if limits.rows:
-            self.rows.pour(scale(limits.rows), ask.rows)
+            self.rows = now.rows.poured(scale(limits.rows), ask.rows)
         if limits.quota:
-            self.quota_used += ask.calls if limits.quota.counts == "calls" else ask.rows
+            self.quota_used += _quota_cost(limits.quota, ask)
         if limits.concurrent is not None and ask.lease_ms > 0:
             self.hold(ask, now_us)
-        return Admitted(self.usage(now_us))
+        return Admitted(Usage(now_us, self.calls.level, self.rows.level, self.quota_used, len(self.leases)))
 
     def peek(self, limits: Limits, ask: Admit, now_us: int) -> Refused | None:
         """What `admit` would refuse; charges nothing."""
-        self._bring_to(limits, now_us)
-        limit, wait_us = self._obstacle(limits, ask, now_us)
-        return None if limit is None else Refused(limit, wait_us, self.usage(now_us))
+        return self._obstacle(self._at(limits, now_us), ask)
 
     def hold(self, ask: Admit, now_us: int) -> None:
         """Takes a place until the lease ends."""
@@ -165,38 +175,48 @@ class Counters:
         """Gives the place back; an unknown lease is no error."""
         self.leases.pop(lease_id, None)
 
-    def usage(self, now_us: int) -> Usage:
-        """Where the caller stands; `admit` or `peek` brought it to `now_us`."""
-        return Usage(now_us, self.calls.level, self.rows.level, self.quota_used, len(self.leases))
-
-    def _bring_to(self, limits: Limits, now_us: int) -> None:
-        if limits.calls:
-            self.calls.leak(scale(limits.calls), now_us)
-        if limits.rows:
-            self.rows.leak(scale(limits.rows), now_us)
-        if limits.quota:
-            window = now_us // (limits.quota.window_s * 1_000_000)
-            if self.quota_window < window:  # a clock that went back keeps what was used
-                self.quota_used = 0
-            self.quota_window = window
+    def _at(self, limits: Limits, now_us: int) -> _Now:
         if self.leases:
             ends = now_us + MAX_LEASE_MS * 1000  # a lease beyond that is a leftover of a clock that went back
             self.leases = {lease: until for lease, until in self.leases.items() if now_us < until <= ends}
+        calls = self.calls.leaked(scale(limits.calls), now_us) if limits.calls else self.calls
+        rows = self.rows.leaked(scale(limits.rows), now_us) if limits.rows else self.rows
+        window = now_us // (limits.quota.window_s * 1_000_000) if limits.quota else 0
+        used = self.quota_used if self.quota_window >= window else 0  # a clock that went back keeps what was used
+        now = _Now(limits, now_us, calls, rows, window, used)
+        if (
+            (limits.calls and self.calls.at_us > now_us)
+            or (limits.rows and self.rows.at_us > now_us)
+            or (limits.quota and self.quota_window > window)
+        ):
+            self._keep(now)  # the clock went back: count on from here, not only when the old time comes again
+        return now
 
-    def _obstacle(self, limits: Limits, ask: Admit, now_us: int) -> tuple[Limit | None, int]:
+    def _keep(self, now: _Now) -> None:
+        self.calls, self.rows = now.calls, now.rows
+        if now.limits.quota:
+            self.quota_window, self.quota_used = now.quota_window, now.quota_used
+
+    def _obstacle(self, now: _Now, ask: Admit) -> Refused | None:
+        limits, now_us = now.limits, now.now_us
         waits: list[tuple[int, Limit]] = []
         if limits.calls:
-            waits.append((self.calls.wait_us(scale(limits.calls), ask.calls, now_us), "calls"))
+            waits.append((now.calls.wait_us(scale(limits.calls), ask.calls, now_us), "calls"))
         if limits.rows:
-            waits.append((self.rows.wait_us(scale(limits.rows), ask.rows, now_us), "rows"))
-        if limits.quota:
-            cost = ask.calls if limits.quota.counts == "calls" else ask.rows
-            if cost > 0 and self.quota_used + cost > limits.quota.amount:
-                waits.append(((self.quota_window + 1) * limits.quota.window_s * 1_000_000 - now_us, "quota"))
+            waits.append((now.rows.wait_us(scale(limits.rows), ask.rows, now_us), "rows"))
+        cost = _quota_cost(limits.quota, ask) if limits.quota else 0
+        if limits.quota and cost > 0 and now.quota_used + cost > limits.quota.amount:
+            waits.append(((now.quota_window + 1) * limits.quota.window_s * 1_000_000 - now_us, "quota"))
         if limits.concurrent is not None and ask.lease_ms > 0 and len(self.leases) >= limits.concurrent:
             waits.append((sorted(self.leases.values())[len(self.leases) - limits.concurrent] - now_us, "concurrent"))
         wait_us, limit = max(waits, key=lambda wait: wait[0], default=(0, None))
-        return (limit, wait_us) if wait_us > 0 else (None, 0)
+        if limit is None or wait_us <= 0:
+            return None
+        return Refused(limit, wait_us, Usage(now_us, now.calls.level, now.rows.level, now.quota_used, len(self.leases)))
+
+
+def _quota_cost(quota: Quota, ask: Admit) -> int:
+    return ask.calls if quota.counts == "calls" else ask.rows
 
 
 def check_cost(limits: Limits, rows: int) -> None:

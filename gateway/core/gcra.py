@@ -59,7 +59,7 @@ def scales(limits: Limits) -> tuple[Scale | None, Scale | None]:
     return scale(limits.calls) if limits.calls else None, scale(limits.rows) if limits.rows else None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Meter:
     """One bucket: `level` parts at `at_us`, in a scale where a unit is `parts` (0: never used)."""
 
@@ -67,23 +67,22 @@ class Meter:
     at_us: int = 0
     parts: int = 0
 
-    def leak(self, by: Scale, now_us: int) -> None:
-        """Brings the bucket to `now_us`. A changed rate keeps the units in it; a clock that went back leaks nothing."""
+    def leaked(self, by: Scale, now_us: int) -> Meter:
+        """The bucket at `now_us`. A changed rate keeps the units in it; a clock that went back leaks nothing."""
+        level = self.level
         if self.parts not in (0, by.parts):
-            self.level = math.floor(self.level / self.parts * by.parts)
-        self.parts = by.parts
-        self.level = min(self.level, by.capacity)
+            level = math.floor(level / self.parts * by.parts)
         ticks = max(0, now_us - self.at_us) // by.tick_us
-        self.level -= ticks * by.leak
-        self.at_us = min(self.at_us + ticks * by.tick_us, now_us)
-        if self.level <= 0:
-            self.level, self.at_us = 0, now_us
+        level = min(level, by.capacity) - ticks * by.leak
+        if level <= 0:
+            return Meter(0, now_us, by.parts)
+        return Meter(level, min(self.at_us + ticks * by.tick_us, now_us), by.parts)
 
     def wait_us(self, by: Scale, units: int, now_us: int) -> int:
-        """Microseconds until `units` pass if nothing else comes, 0 for now; after `leak` with the same `now_us`."""
+        """Microseconds until `units` pass if nothing else comes, 0 for now; of the bucket as `leaked` at `now_us`."""
         over = self.level + units * by.parts - by.capacity
         return 0 if over <= 0 else self.at_us + -(-over // by.leak) * by.tick_us - now_us
 
-    def pour(self, by: Scale, units: int) -> None:
-        """Takes the units in; `wait_us` was 0."""
-        self.level += units * by.parts
+    def poured(self, by: Scale, units: int) -> Meter:
+        """The bucket with the units in it; `wait_us` was 0."""
+        return Meter(self.level + units * by.parts, self.at_us, self.parts)

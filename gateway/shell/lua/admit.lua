@@ -26,6 +26,9 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- Whether the counts are to be written: something was charged, or the clock went back and they count on from here.
+local write_counts = false
+
 -- A bucket, leaked up to now; nil where there is no limit.
 local function bucket(arg, field)
   local parts = tonumber(ARGV[arg])
@@ -36,7 +39,8 @@ local function bucket(arg, field)
   level = math.min(level, b.capacity)
   local ticks = math.floor(math.max(0, now - at) / b.tick)
   b.level = level - ticks * b.leak
-  b.at = math.min(at + ticks * b.tick, now)  -- a clock that went back leaks nothing
+  b.at = math.min(at + ticks * b.tick, now)
+  if at > now then write_counts = true end  -- the clock went back: nothing leaks
   if b.level <= 0 then b.level, b.at = 0, now end
   return b
 end
@@ -55,7 +59,9 @@ local longest_ms = tonumber(ARGV[13])
 local quota_window, quota_used = 0, 0
 if quota > 0 then
   quota_window = math.floor(now / window)
-  if tonumber(stored[7] or 0) >= quota_window then quota_used = tonumber(stored[8] or 0) end
+  local was = tonumber(stored[7] or 0)
+  if was >= quota_window then quota_used = tonumber(stored[8] or 0) end
+  if was > quota_window then write_counts = true end
 end
 
 local leases = 0
@@ -65,7 +71,7 @@ if concurrent > 0 then
   leases = redis.call('ZCARD', KEYS[2])
 end
 
-local charged, leased = false, false
+local leased = false
 local out = { whole(now) }
 
 for i = 14, #ARGV, 4 do
@@ -91,7 +97,7 @@ for i = 14, #ARGV, 4 do
       obstacle(3, tonumber(first[2]) - now)
     end
     if limit == 0 then
-      charged = true
+      write_counts = true
       if calls then calls.level = calls.level + n_calls * calls.parts end
       if rows then rows.level = rows.level + n_rows * rows.parts end
       quota_used = quota_used + quota_cost
@@ -109,7 +115,7 @@ for i = 14, #ARGV, 4 do
   end
 end
 
-if charged and (calls or rows or quota > 0) then
+if write_counts and (calls or rows or quota > 0) then
   -- The hash goes when it says no more than an absent one: buckets empty, window over. A second is for clocks that slew.
   local keep_us = quota > 0 and (quota_window + 1) * window - now or 0
   local write = {}
