@@ -13,7 +13,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from devkit.state import Home, Options, State, running
+from devkit.state import DEFAULT_NAME, Home, Options, State, running
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +38,7 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once all is ready; `./dev down` stops it.")
     ] = False,
-    name: NameOption = "dev",
+    name: NameOption = DEFAULT_NAME,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The gateway's port on 127.0.0.1; 0 picks a free one.")
     ] = 8080,
@@ -73,7 +73,7 @@ def up(
     home = _home(name)
     if (state := home.read()) is not None:
         where = state.gateway_url or state.phase
-        _fail(f"{name} is running already: {where}. Stop it with: {launch.command('down', name)}")
+        _fail(f"{name} is running already: {where}. Stop it with: {home.command('down')}")
     _check_port(port)
     _set_up()
     fd = home.lock()
@@ -93,16 +93,16 @@ def supervise(options: str) -> None:
 @app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
-    name: NameOption = "dev",
+    name: NameOption = DEFAULT_NAME,
 ) -> None:
     """Show where a running stack is: addresses, process ids by role, model versions. Exit code 3 if it does not run."""
-    from devkit.launch import command
     from devkit.status import collect
 
-    found = collect(_home(name))
+    home = _home(name)
+    found = collect(home)
     if found is None:
-        others = ", ".join(home.name for home in running()) or "none"
-        err.print(f"{name} is not running (running: {others}). Start it with: {command('up', name)}", markup=False)
+        others = ", ".join(other.name for other in running()) or "none"
+        err.print(f"{name} is not running (running: {others}). Start it with: {home.command('up')}", markup=False)
         raise typer.Exit(3)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -134,7 +134,7 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Go on showing lines until Ctrl-C or the stack's end.")
     ] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Lines as the services wrote them (JSON).")] = False,
-    name: NameOption = "dev",
+    name: NameOption = DEFAULT_NAME,
 ) -> None:
     """Show what the services of a stack have written since it was started last."""
     from devkit.logs import read, render
@@ -154,7 +154,7 @@ def logs(
 
 @app.command()
 def down(
-    name: NameOption = "dev",
+    name: NameOption = DEFAULT_NAME,
     all_of_them: Annotated[bool, typer.Option("--all", help="Every stack of this checkout.")] = False,
 ) -> None:
     """Stop a stack and everything it started; returns when nothing of it runs. Its store and logs stay."""
@@ -182,7 +182,7 @@ def token(
             "the policy does not admit, a user (by device code), or `all` in the form of Entra's v1 tokens.",
         ),
     ] = "all",
-    name: NameOption = "dev",
+    name: NameOption = DEFAULT_NAME,
     folder: Annotated[
         Path | None,
         typer.Option(help="The stand-in's own folder, where it was not started by ./dev up (in containers)."),
@@ -275,11 +275,11 @@ def _set_up() -> None:
 
 
 def _running_state(name: str) -> State:
-    from devkit.launch import command
 
-    state = _home(name).read()
+    home = _home(name)
+    state = home.read()
     if state is None or state.phase != "ready":
-        _fail(f"{name} is not running. Start it with: {command('up', name)}")
+        _fail(f"{name} is not running. Start it with: {home.command('up')}")
     return state
 
 

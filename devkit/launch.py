@@ -43,7 +43,7 @@ def in_foreground(options: Options, home: Home, out: Console) -> int:
     def on_ready(state: State) -> None:
         nonlocal ready
         ready = True
-        out.print(f"\n{announcement(state)}\n\nCtrl-C stops everything. Logs follow.\n", markup=False)
+        out.print(f"\n{announcement(home, state)}\n\nCtrl-C stops everything. Logs follow.\n", markup=False)
 
     return _run(options, home, Log(home.log_file, echo), on_ready)
 
@@ -81,7 +81,7 @@ def detached(options: Options, home: Home, lock: int, out: Console) -> int:
         supervisor.wait()
         out.print(said.read_text(), end="", markup=False)
         return 1
-    out.print(f"\n{announcement(state)}\n", markup=False)
+    out.print(f"\n{announcement(home, state)}\n", markup=False)
     return 0
 
 
@@ -109,15 +109,9 @@ def stop(home: Home) -> None:
         time.sleep(0.05)
 
 
-def command(name: str, stack_name: str, *more: str) -> str:
-    """A command line of ours that can be pasted into a shell in any folder."""
-    named = () if stack_name == "dev" else ("--name", stack_name)
-    return shlex.join([str(ROOT / "dev"), name, *named, *more])
-
-
-def announcement(state: State) -> str:
+def announcement(home: Home, state: State) -> str:
     """Where the stack is, and a request to paste: a row of the reference model's example, if the store has it."""
-    bearer = f'-H "Authorization: Bearer $({command("token", state.name)})"'
+    bearer = f'-H "Authorization: Bearer $({home.command("token")})"'
     address = urlsplit(state.store or "")
     folder = Path(unquote(address.path)) if address.scheme == "file" else None
     rows = examples.example_rows(folder, examples.REFERENCE) if folder else None

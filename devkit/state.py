@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shlex
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import msgspec
 
 ROOT = Path(__file__).resolve().parent.parent
 DEV = ROOT / ".dev"
+DEFAULT_NAME = "dev"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 #: Unix socket paths end at 108 bytes; the scorer's own names below its run folder need some of them.
 _LONGEST_RUN_DIR = 60
@@ -27,7 +29,7 @@ _LONGEST_RUN_DIR = 60
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What `./dev up` was asked for. `store` is a URL, `rate` is N/second, minute, hour or day."""
 
-    name: str = "dev"
+    name: str = DEFAULT_NAME
     port: int = 8080
     gateway_workers: int = 1
     scorer_workers: int | None = None
@@ -69,6 +71,11 @@ class Home:
     def folder(self) -> Path:
         """`.dev/<name>`, 0700 once made."""
         return self.dev / self.name
+
+    def command(self, *words: str) -> str:
+        """A command line for this stack that can be pasted into a shell in any folder."""
+        named = () if self.name == DEFAULT_NAME else ("--name", self.name)
+        return shlex.join([str(ROOT / "dev"), *words, *named])
 
     @property
     def log_file(self) -> Path:

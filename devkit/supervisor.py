@@ -18,11 +18,6 @@ from devkit.state import Home, State
 #: Starts everything and returns once it is ready, e.g. `stack.bring_up` for given options.
 BringUp = Callable[[Processes, State, Callable[[str], None]], Awaitable[None]]
 
-_WHAT_TO_DO = {
-    "examples": "an example model could not be trained or published",
-    "gateway": "the gateway did not start; if its port is taken, choose one with --port (0 picks a free one)",
-}
-
 
 class StackError(Exception):
     """The stack did not come up, for a reason that its message gives in full."""
@@ -84,7 +79,8 @@ class Supervisor:
             if self._stop.is_set():
                 ended.cancel()
                 return 0
-            self._say(f"{ended.result()}; the others go on. To have it again: ./dev down, then ./dev up")
+            again = f"{self._home.command('down')}, then up"
+            self._say(f"{ended.result()}; the others go on. To have it again: {again}")
         return 1
 
     async def _kill_when_told(self, processes: Processes) -> None:
@@ -105,8 +101,7 @@ class Supervisor:
         elif isinstance(error, ProcessEndedError):
             for line in error.tail:
                 self._say(f"  {error.name} | {line}")
-            todo = _WHAT_TO_DO.get(error.name, f"{error.name} did not start")
-            self._say(f"{error}: {todo}. All it said: ./dev logs {error.name}")
+            self._say(f"{error}. All it said: {self._home.command('logs', error.name)}")
         elif isinstance(error, StackError):
             self._say(str(error))
         else:

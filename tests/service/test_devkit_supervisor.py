@@ -128,7 +128,7 @@ def test_a_service_that_dies_at_start_is_shown_with_its_last_words_and_everythin
     said = running.said()
     assert "  second | 25" in said
     assert "  second | no such port" in said
-    assert any(line.startswith("second ended with code 1: ") for line in said)
+    assert any(line.startswith("second ended with code 1. All it said: ") for line in said)
     assert not running.home.is_running()
 
 

@@ -108,7 +108,7 @@ def test_the_pasted_request_scores_the_first_row_of_the_models_own_example(tmp_p
     inputs = {"crim": [0.00632, 1.0], "it's": ["don't", None]}
     (version / "manifest.json").write_text(json.dumps({"example": {"inputs": inputs, "outputs": {}}}))
     state = State(name="x", phase="ready", supervisor=1, gateway_url="http://127.0.0.1:1", store=tmp_path.as_uri())
-    command = launch.announcement(state).partition("curl ")[2].replace("\\\n", "")
+    command = launch.announcement(Home(state.name), state).partition("curl ")[2].replace("\\\n", "")
     words = shlex.split(command)
     assert words[1] == f"http://127.0.0.1:1/v1/models/{examples.REFERENCE}/score"
     assert json.loads(words[-1]) == {"rows": [{"crim": 0.00632, "it's": "don't"}]}
@@ -117,4 +117,4 @@ def test_the_pasted_request_scores_the_first_row_of_the_models_own_example(tmp_p
 
 def test_without_the_reference_model_the_pasted_request_lists_the_models(tmp_path: Path) -> None:
     state = State(name="dev", phase="ready", supervisor=1, gateway_url="http://127.0.0.1:1", store="az://models")
-    assert "http://127.0.0.1:1/v1/models \\" in launch.announcement(state)
+    assert "http://127.0.0.1:1/v1/models \\" in launch.announcement(Home(state.name), state)
