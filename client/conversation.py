@@ -16,6 +16,8 @@ from client.errors import ConnectionFailedError
 from client.replies import Reply, error_of
 from client.retry import RetryPolicy
 
+#: A 401 that another token may cure. /v2's answers do not say more than RFC 6750's `invalid_token`, which allows it.
+_RENEWABLE = frozenset({"TokenExpired", "invalid_token"})
 #: Added to the time given to the server, for the way there and back.
 NETWORK_MARGIN_S = 5.0
 
@@ -89,7 +91,7 @@ def converse(
             if answer.ok:
                 return answer
             error = failure = error_of(answer)
-            if error.status == 401 and error.code == "TokenExpired" and not renewed:
+            if error.status == 401 and error.code in _RENEWABLE and not renewed:
                 renewed = True
                 another = yield NeedToken(stale=str(token))
                 if another is None:

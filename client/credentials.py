@@ -126,8 +126,7 @@ class MsalCredential:
         return {
             "oidc_authority" if self._oidc else "authority": self.authority,
             "instance_discovery": discovery,
-            "verify": self._verify,
-            "timeout": self._timeout_s,
+            "http_client": _session(self._verify, self._timeout_s),
             "app_name": "scoregate",
         }
 
@@ -274,6 +273,28 @@ class DeviceCode(MsalCredential):
         return answer
 
 
+def _session(verify: str | bool, timeout_s: float) -> Any:
+    """What MSAL would make for itself, but for one thing: `verify` is heard.
+
+    requests lets REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE win over a session's `verify`, so where those are set a CA file
+    given to MSAL is not used. Proxies are taken from the environment as usual.
+    """
+    import requests  # noqa: PLC0415
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+    class Session(requests.Session):
+        def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
+            settings = super().merge_environment_settings(*arguments, **named)
+            return {**settings, "verify": verify} if verify is not True else settings
+
+        def request(self, *arguments: Any, **named: Any) -> requests.Response:
+            return super().request(*arguments, **{"timeout": timeout_s, **named})
+
+    session = Session()
+    session.mount("https://", HTTPAdapter(max_retries=1))
+    return session
+
+
 def authority_url(authority: str, tenant: str) -> str:
     """The authority of a tenant: `{tenant}` filled in, or the tenant added where the URL has no path."""
     if "{tenant}" in authority:
@@ -317,11 +338,15 @@ def _token_of(answer: Mapping[str, Any] | None) -> str:
 
 @contextlib.contextmanager
 def _as_credential_errors(authority: str) -> Any:
-    """MSAL lets requests' and its own ValueErrors through; both are "no token" here."""
+    """MSAL lets requests' exceptions, its own and those of half an answer through; all are "no token" here."""
     try:
         yield
     except CredentialError:
         raise
-    except (OSError, ValueError, KeyError, AttributeError) as error:  # requests' exceptions are OSErrors
+    except Exception as error:
+        from msal.exceptions import MsalError  # noqa: PLC0415
+
+        if not isinstance(error, (MsalError, OSError, ValueError, KeyError, AttributeError)):  # requests' are OSErrors
+            raise
         first = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise CredentialError(f"no token from {authority}: {first}") from error

@@ -4,6 +4,7 @@ as text.
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from client import r
 from client.errors import ClientError
 from client.oip import as_number
 from shared.signature import Field, Signature, Type
-from shared.wire import Frame, WireError, pack_frame, tensor_specs, unpack_frame
+from shared.wire import LENGTH_PREFIX, Frame, WireError, pack_frame, tensor_specs, unpack_frame
 
 _NUMBERS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
 
@@ -21,14 +22,13 @@ _NUMBERS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
 def expected_columns(package: Path, signature: Signature, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """One column per output. Runs the R package's scripts/expected.R. Raises RError with R's reason."""
     with tempfile.TemporaryDirectory(prefix="scoregate-verify-") as temporary:
-        rows_file, answers_file = Path(temporary) / "rows", Path(temporary) / "answers"
+        rows_file, answers_file = Path(temporary) / "rows.bin", Path(temporary) / "answers.bin"
         try:
             frame = pack_frame(signature.inputs, [_numbers(f, columns[f.name]) for f in signature.inputs])
         except (WireError, ValueError) as error:
             raise ClientError(str(error)) from error
-        rows_file.write_bytes(b"".join(frame.buffers))
-        arguments = [r.script("expected.R"), str(package.resolve()), str(rows_file), str(frame.rows), str(answers_file)]
-        r.run(["--vanilla", *arguments])
+        rows_file.write_bytes(b"".join((struct.pack("<i", frame.rows), *frame.buffers)))
+        r.run(["--vanilla", r.script("expected.R"), str(package.resolve()), str(rows_file), str(answers_file)])
         answers = _cut(signature.outputs, answers_file.read_bytes(), frame.rows)
     return dict(zip((f.name for f in signature.outputs), unpack_frame(signature.outputs, answers), strict=True))
 
@@ -41,18 +41,16 @@ def _numbers(field: Field, values: Sequence[Any]) -> list[Any]:
 
 
 def _cut(fields: Sequence[Field], body: bytes, rows: int) -> Frame:
-    """The buffers of a frame without a header: their sizes follow from the types, the rows, and the lengths before
-    text.
-    """
+    """A frame as R wrote it, the rows (INT32) first: sizes follow from the types, the rows, the lengths before text."""
     buffers: list[bytes] = []
-    at = 0
+    at = 4
     text = 0
     for spec in tensor_specs(fields):
         size = text if spec.text else spec.width * rows
         buffers.append(body[at : at + size])
         at += size
-        if spec.datatype == "INT32" and not spec.text:
+        if spec.name.startswith(LENGTH_PREFIX):
             text = sum(n for n in memoryview(buffers[-1]).cast("i") if n > 0)
-    if at != len(body):
+    if at != len(body) or body[:4] != struct.pack("<i", rows):
         raise ClientError(f"R wrote {len(body)} bytes of answers where {rows} rows have {at}")
     return Frame(rows, tuple(buffers))

@@ -5,7 +5,7 @@
 | double, date, datetime | FP64 (days; seconds, 1970-01-01 UTC) | NaN   |
 | integer, logical       | INT32                              | -2^31    |
 | factor                 | INT32, the 1-based code of a level | -2^31    |
-| string                 | BYTES, each after its 4-byte length | not sent here: use `score` |
+| string                 | BYTES, each after its 4-byte length | its row in the INT32 tensor `__na.NAME` |
 
 NaN and infinity travel as they are. Answers are read by their datatype, so a server may send labels or codes. Source
 of the form: the protocol's binary data extension (KServe, Triton).
@@ -28,6 +28,8 @@ from client.replies import Reply, error_of
 from shared.signature import Field, Signature, Type
 from shared.wire import NA_INTEGER, NA_REAL
 
+#: Before the name of a column of texts: the tensor with the rows, from 0, that are missing.
+MISSING_PREFIX = "__na."
 HEADER_LENGTH = "inference-header-content-length"
 _FLOATS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
@@ -73,9 +75,15 @@ def encode_request(
     tensors: list[_Tensor] = []
     buffers: list[bytes] = []
     for field in signature.inputs:
-        datatype, buffer = _pack(field, columns[field.name][start:stop])
+        values = columns[field.name][start:stop]
+        datatype, buffer = _pack(field, values)
         tensors.append(_Tensor(field.name, [stop - start], datatype, _Parameters(len(buffer))))
         buffers.append(buffer)
+        if datatype == "BYTES" and None in values:
+            _missing(field)
+            rows = array("i", [row for row, value in enumerate(values) if value is None])
+            tensors.append(_Tensor(MISSING_PREFIX + field.name, [len(rows)], "INT32", _Parameters(4 * len(rows))))
+            buffers.append(rows.tobytes())
     head = msgspec.json.encode(_Request(tensors))
     return len(head), b"".join((head, *buffers))
 
@@ -137,9 +145,7 @@ def _whole(field: Field, value: Any) -> int:
 
 def _bytes_element(field: Field, value: Any) -> bytes:
     if value is None:
-        raise DataError(
-            f"column {field.name}: a missing text has no form in binary tensors; use score instead of score_binary"
-        )
+        return bytes(4)
     if not isinstance(value, str):
         raise DataError(f"column {field.name}: {value!r} is not text")
     text = value.encode()
@@ -159,11 +165,15 @@ def read_reply(reply: Reply, described: Model, rows: int) -> ColumnScores:
     except msgspec.MsgspecError as error:
         raise ReplyError(f"the answer is not Open Inference Protocol v2 ({error})") from error
     outputs = {field.name: field for field in described.signature.outputs}
-    if sorted(tensor.name for tensor in response.outputs) != sorted(outputs):
-        raise ReplyError("the answer's tensors are not the model's outputs")
     found: dict[str, array[float] | list[Any]] = {}
+    missing: dict[str, list[int]] = {}
     at = head_end
     for tensor in response.outputs:
+        if tensor.name not in outputs and tensor.name.removeprefix(MISSING_PREFIX) in outputs:
+            missing[tensor.name.removeprefix(MISSING_PREFIX)], at = _missing_rows(tensor, reply.body, at)
+            continue
+        if tensor.name not in outputs:
+            raise ReplyError(f"{tensor.name!r} is not one of the model's outputs")
         size = tensor.parameters.binary_data_size
         if size is None:
             values = _from_json(tensor)
@@ -173,11 +183,26 @@ def read_reply(reply: Reply, described: Model, rows: int) -> ColumnScores:
         if len(values) != rows or math.prod(tensor.shape) != rows:
             raise ReplyError(f"{tensor.name} has {len(values)} values for {rows} rows")
         found[tensor.name] = values
-    if at != len(reply.body):
-        raise ReplyError("the answer's tensors and its length disagree")
+    if at != len(reply.body) or found.keys() != outputs.keys():
+        raise ReplyError("the answer's tensors, its length and the model's outputs disagree")
+    for name, gone in missing.items():
+        for row in gone:
+            if not 0 <= row < rows:
+                raise ReplyError(f"{name} has no row {row}")
+            found[name][row] = None  # type: ignore[call-overload]
     return ColumnScores(
         response.model_name, response.model_version or described.version, {name: found[name] for name in outputs}
     )
+
+
+def _missing_rows(tensor: _OutTensor, body: bytes, at: int) -> tuple[list[int], int]:
+    """The rows, and where the next tensor's bytes begin."""
+    size = tensor.parameters.binary_data_size
+    if size is None:
+        return list(tensor.data or []), at
+    if size % 4 or at + size > len(body):
+        raise ReplyError(f"{tensor.name}: its size is wrong")
+    return list(array("i", body[at : at + size])), at + size
 
 
 def _from_json(tensor: _OutTensor) -> array[float] | list[Any]:

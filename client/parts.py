@@ -1,4 +1,4 @@
-"""A table cut into requests and put together again; and the two bodies of /v1 that several calls read."""
+"""A table cut into requests, and their answers put together again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from client.errors import ReplyError
-from client.models import ColumnScores, Model, Prediction, Scores
+from client.models import ColumnScores, Prediction, Scores
 from client.replies import Reply, read
 
 #: Rows of one request, unless the client is told otherwise; a server that takes fewer answers 413 and gets halves.
@@ -20,15 +20,6 @@ class _ScoresBody(msgspec.Struct):
     model: str
     version: str
     predictions: list[Any]
-
-
-class _ModelsBody(msgspec.Struct):
-    models: list[Model]
-
-
-def models_of(reply: Reply) -> list[Model]:
-    """The body of `GET /v1/models`."""
-    return read(reply, _ModelsBody).models
 
 
 def scores_of(reply: Reply, rows: int) -> Scores:

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -65,21 +66,38 @@ def rscript() -> str:
     return found
 
 
-def run(arguments: Sequence[str], *, cwd: Path | None = None) -> str:
-    """Runs Rscript and gives its stdout. Raises RError with the last lines of stderr."""
-    done = subprocess.run(
+def run(arguments: Sequence[str], *, show: bool = False) -> str:
+    """Runs Rscript and gives its stdout; with `show`, its stderr is passed on line by line as it comes.
+
+    Raises RError with R's reason. An interrupt ends R too.
+    """
+    with subprocess.Popen(
         [rscript(), *arguments],
         env=os.environ | environment(),
-        cwd=cwd,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        raise RError(f"R stopped: {_last_lines(done.stderr or done.stdout)}")
-    return done.stdout
+    ) as process:
+        said: list[str] = []
+        printed: list[str] = []
+        reader = threading.Thread(target=lambda: printed.append(process.stdout.read() if process.stdout else ""))
+        reader.start()
+        try:
+            for line in process.stderr or ():
+                said.append(line)
+                if show and not _is_reason(line):
+                    sys.stderr.write(line)
+            process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            reader.join()
+    if process.returncode:
+        raise RError(_reason("".join(said) or "".join(printed)))
+    return "".join(printed)
 
 
 def script(name: str) -> str:
@@ -88,6 +106,19 @@ def script(name: str) -> str:
     if not found:
         raise RError(f"R has no package scoregate with {name}; R CMD INSTALL scorer/r, and set R_LIBS to its library")
     return found
+
+
+def _is_reason(line: str) -> bool:
+    return line.startswith(("Error: ", "Usage: "))
+
+
+def _reason(text: str) -> str:
+    """The line that says why, which our scripts begin with Error; else R's last lines."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    for index, line in enumerate(lines):
+        if _is_reason(line):
+            return " ".join([line.partition(": ")[2], *lines[index + 1 :]])
+    return f"R stopped: {_last_lines(text)}"
 
 
 def _last_lines(text: str) -> str:

@@ -5,7 +5,8 @@ Pure: a `Reply` is what came over the wire, whoever brought it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from client.errors import ReplyError, ScoregateHTTPError, class_for
 
 T = TypeVar("T")
 _MAX_QUOTED = 200
+_CHALLENGE_ERROR = re.compile(r'\berror="?([a-z_]+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def error_of(reply: Reply) -> ScoregateHTTPError:
         problem = _Problem(detail=_quote(reply.body))
     return class_for(reply.status)(
         reply.status,
-        problem.code or reply.headers.get("x-error-code", "") or _reason_of(reply) or f"http_{reply.status}",
+        problem.code or _reason_of(reply) or f"http_{reply.status}",
         problem.detail or problem.error or problem.title or "the server gave no reason",
         problems=problem.problems,
         problems_total=problem.problems_total,
@@ -67,13 +69,9 @@ def error_of(reply: Reply) -> ScoregateHTTPError:
 
 
 def _reason_of(reply: Reply) -> str:
-    """The reason in the challenge of a 401 whose body has no `code` (OIP's has only a sentence)."""
-    challenge = reply.headers.get("www-authenticate", "")
-    for part in challenge.split(","):
-        name, _, value = part.strip().partition("=")
-        if name.endswith("error_description"):
-            return value.strip('" ').split(" ")[0].rstrip(".:")
-    return ""
+    """The error code in the challenge of a 401 (RFC 6750) whose body has no `code`: OIP's has only a sentence."""
+    match = _CHALLENGE_ERROR.search(reply.headers.get("www-authenticate", ""))
+    return match[1] if match else ""
 
 
 def _retry_after_s(exact_ms: float | None, header: str | None) -> float | None:
@@ -90,6 +88,15 @@ def _retry_after_s(exact_ms: float | None, header: str | None) -> float | None:
 def _quote(body: bytes) -> str:
     text = " ".join(body[: 4 * _MAX_QUOTED].decode(errors="replace").split())
     return text[:_MAX_QUOTED] + ("…" if len(text) > _MAX_QUOTED else "")
+
+
+def read_by(reply: Reply, make: Callable[[Any], T]) -> T:
+    """As `read`, for a body that `make` turns into what callers get (it may raise msgspec.ValidationError)."""
+    body = read(reply, dict[str, Any])
+    try:
+        return make(body)
+    except msgspec.ValidationError as error:
+        raise ReplyError(f"the answer does not read as one of scoregate: {error}") from error
 
 
 def read(reply: Reply, shape: type[T]) -> T:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from client.commands.options import connected
 from client.connection import Connection
-from client.models import Model
+from client.models import Model, ModelSummary
 from client.terminal import console, out
 from shared.signature import Field
 
@@ -39,12 +39,11 @@ def models(
     [dim]scoregate models boston-housing --stack dev[/dim]
     """
     with connection.client() as client:
-        found = [client.model(name, version)] if name else client.models()
+        found = client.model(name, version) if name else client.models()
     if output is Output.JSON:
-        plain = msgspec.to_builtins(found[0] if name else found)
-        out(msgspec.json.format(msgspec.json.encode(plain)).decode())
-    elif name:
-        _show_model(found[0])
+        out(msgspec.json.format(msgspec.json.encode(found)).decode())
+    elif isinstance(found, Model):
+        _show_model(found)
     else:
         _show_list(found)
 
@@ -56,24 +55,12 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _show_list(found: list[Model]) -> None:
-    table = _table("model", "version", "inputs", "answers", "class", "description")
+def _show_list(found: list[ModelSummary]) -> None:
+    table = _table("model", "serves", "versions", "description")
     for model in found:
-        answers = "a value" if model.signature.kind == "vector" else ", ".join(f.name for f in model.signature.outputs)
-        state = "" if model.state == "ready" else f" ({model.state})"
-        table.add_row(
-            *map(
-                escape,
-                (
-                    model.model,
-                    model.version + state,
-                    str(len(model.signature.inputs)),
-                    answers,
-                    model.model_class[0] if model.model_class else "",
-                    model.description,
-                ),
-            )
-        )
+        versions = [name if state == "ready" else f"{name} ({state})" for name, state in model.versions.items()]
+        cells = (model.name, model.default_version or "none", ", ".join(versions), model.description)
+        table.add_row(*map(escape, cells))
     console().print(table if found else "no models that you may score")
 
 
@@ -85,6 +72,8 @@ def _show_model(model: Model) -> None:
     if model.r_version:
         packages = ", ".join(f"{name} {version}" for name, version in model.packages.items())
         screen.print(f"{escape('/'.join(model.model_class))}, R {escape(model.r_version)} {escape(packages)}".rstrip())
+    if model.state != "ready":
+        screen.print(escape(f"{model.state}: {model.reason or 'not ready'}"))
     if not model.batchable:
         screen.print(f"scored request by request: {escape(model.batchable_reason or 'not batchable')}")
     takes = _table("input", "type", "missing", "levels or range seen")

@@ -16,10 +16,12 @@ from client.connection import Connection, UsageError
 from client.csvdata import read_csv
 from client.expected import expected_columns
 from client.models import Model
+from client.oip import as_number
 from client.parts import ROWS_PER_REQUEST
 from client.rows import table_of
 from client.store import Store, read_package
 from client.terminal import Exit, out, say
+from shared.signature import Field, Type
 
 
 @connected
@@ -67,6 +69,7 @@ def verify(
         with connection.client(rows_per_request=at_once) as scoring:
             say(f"and {scoring.url}, through {'/v1 as JSON' if through_json else '/v2 as binary tensors'} …")
             there = _scored(scoring, described, columns, through_json=through_json)
+    there = {field.name: as_r_has_it(field, there[field.name]) for field in described.signature.outputs}
     result = compare(here, there, through_json=through_json)
     _report(result, described)
     if result.values_differing:
@@ -92,6 +95,13 @@ def _scored(
     if model.signature.kind == "vector":
         return {outputs[0].name: predictions}
     return {field.name: [row[field.name] for row in predictions] for field in outputs}
+
+
+def as_r_has_it(field: Field, values: Sequence[Any]) -> Sequence[Any]:
+    """Dates and datetimes, which come as text, as R's numbers; other columns as they are."""
+    if field.type not in {Type.DATE, Type.DATETIME}:
+        return values
+    return [None if value is None else as_number(field, value) for value in values]
 
 
 def _report(result: Comparison, model: Model) -> None:

@@ -68,7 +68,7 @@ EVERYTHING = Signature(
         Field(name="x", type=Type.DOUBLE, nullable=True),
         Field(name="n", type=Type.INTEGER, nullable=True),
         Field(name="on", type=Type.LOGICAL, nullable=True),
-        Field(name="text", type=Type.STRING),
+        Field(name="text", type=Type.STRING, nullable=True),
         Field(name="size", type=Type.FACTOR, nullable=True, levels=("S", "M", "NA"), ordered=True),
         Field(name="day", type=Type.DATE, nullable=True),
         Field(name="at", type=Type.DATETIME, nullable=True),
@@ -76,7 +76,7 @@ EVERYTHING = Signature(
     outputs=(
         Field(name="class", type=Type.FACTOR, levels=("lo", "hi")),
         Field(name="prob.lo", type=Type.DOUBLE, nullable=True),
-        Field(name="label", type=Type.STRING),
+        Field(name="label", type=Type.STRING, nullable=True),
     ),
     kind="table",
 )
@@ -97,6 +97,7 @@ class FakeGateway:
         self.in_flight = 0
         self.most_in_flight = 0
         self.batchable = True
+        self.more: dict[str, dict[str, Any]] = {}  # further members of a version, by model
         self.wrong_by = 0.0  # what a broken gateway would add to each prediction
 
     def refuse(self, times: int = 1, **refusal: Any) -> None:
@@ -173,23 +174,36 @@ class FakeGateway:
         if token in self.tokens:
             return None
         reason = "TokenExpired" if token in self.expired else "TokenSignatureInvalid" if token else "TokenNotPresent"
-        challenge = f'Bearer error="invalid_token", error_description="{reason}"'
+        challenge = 'Bearer error="invalid_token", error_description="The access token is no good"'
         return self.problem(request, Refusal(401, reason, "get a new token", headers={"www-authenticate": challenge}))
 
-    def _entry(self, model: str, version: str) -> dict[str, Any]:
+    def _version(self, model: str, version: str) -> dict[str, Any]:
+        signature = self.signatures[model]
         return {
             "model": model,
             "version": version,
+            "state": "ready",
             "description": f"the {model}",
             "model_class": ["lm"],
             "r_version": "4.2.2",
+            "packages": {"stats": "4.2.2"},
             "batchable": self.batchable,
-            "signature": msgspec.to_builtins(self.signatures[model]),
+            "answers": "values" if signature.kind == "vector" else "objects",
+            "inputs": [_column(f) for f in signature.inputs],
+            "outputs": [_column(f) for f in signature.outputs],
+            **self.more.get(model, {}),
         }
 
-    def _models(self, request: Request, body: bytes) -> Response:
-        models = [self._entry(name, version) for name, versions in self.versions.items() for version in versions]
-        return _json({"models": models})
+    def _summary(self, model: str) -> dict[str, Any]:
+        return {
+            "name": model,
+            "description": f"the {model}",
+            "default_version": self.versions[model][0],
+            "versions": [{"version": version, "state": "ready"} for version in self.versions[model]],
+        }
+
+    def _models(self, _request: Request, _body: bytes) -> Response:
+        return _json({"models": [self._summary(name) for name in self.versions]})
 
     def _find(self, request: Request) -> tuple[str, str] | Response:
         model = request.path_params["model"]
@@ -200,9 +214,13 @@ class FakeGateway:
             return self.problem(request, Refusal(404, "not_found", f"model '{model}' has no version '{version}'"))
         return model, version
 
-    def _model(self, request: Request, body: bytes) -> Response:
+    def _model(self, request: Request, _body: bytes) -> Response:
         found = self._find(request)
-        return found if isinstance(found, Response) else _json(self._entry(*found))
+        if isinstance(found, Response):
+            return found
+        if "version" in request.path_params:
+            return _json(self._version(*found))
+        return _json({**self._summary(found[0]), "serving": self._version(*found)})
 
     def _too_large(self, request: Request, rows: int) -> Response | None:
         if rows <= self.max_rows:
@@ -244,7 +262,7 @@ class FakeGateway:
         return {
             "class": "hi" if high else "lo",
             "prob.lo": row["x"],
-            "label": f"{row['text']}|{row['size']}|{row['day']}",
+            "label": row["text"] and f"{row['text']}|{row['size']}|{row['day']}",
         }
 
     def _infer(self, request: Request, body: bytes) -> Response:
@@ -259,6 +277,11 @@ class FakeGateway:
         fields = {f.name: f for f in self.signatures[model].inputs}
         for tensor in head["inputs"]:
             size = tensor["parameters"]["binary_data_size"]
+            if tensor["name"].startswith("__na."):
+                for row in array("i", body[at : at + size]):
+                    columns[tensor["name"].removeprefix("__na.")][row] = None
+                at += size
+                continue
             columns[tensor["name"]] = _read(fields[tensor["name"]], tensor, body[at : at + size])
             at += size
         assert at == len(body)
@@ -280,6 +303,13 @@ class FakeGateway:
                 }
             )
             buffers.append(buffer)
+            if datatype == "BYTES" and None in values:
+                gone = array("i", [row for row, value in enumerate(values) if value is None])
+                size = {"binary_data_size": 4 * len(gone)}
+                outputs.append(
+                    {"name": f"__na.{f.name}", "shape": [len(gone)], "datatype": "INT32", "parameters": size}
+                )
+                buffers.append(gone.tobytes())
         answer = json.dumps({"model_name": model, "model_version": version, "outputs": outputs}).encode()
         return Response(
             b"".join((answer, *buffers)),
@@ -289,6 +319,13 @@ class FakeGateway:
 
 def _json(value: Any) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+def _column(f: Field) -> dict[str, Any]:
+    column: dict[str, Any] = {"name": f.name, "type": f.type, "nullable": f.nullable, "json": "…"}
+    if f.type is Type.FACTOR:
+        column |= {"levels": f.levels, "ordered": f.ordered}
+    return column
 
 
 def _read(f: Field, tensor: dict[str, Any], data: bytes) -> list[Any]:
@@ -306,8 +343,9 @@ def _read(f: Field, tensor: dict[str, Any], data: bytes) -> list[Any]:
 
 
 def _write(values: list[Any]) -> tuple[str, bytes]:
-    if all(isinstance(v, str) for v in values):
-        return "BYTES", b"".join(struct.pack("<I", len(v.encode())) + v.encode() for v in values)
+    if any(isinstance(v, str) for v in values):
+        texts = [(v or "").encode() for v in values]
+        return "BYTES", b"".join(struct.pack("<I", len(text)) + text for text in texts)
     return "FP64", array("d", [float("nan") if v is None else v for v in values]).tobytes()
 
 

@@ -23,6 +23,7 @@ from client import (
     ForbiddenError,
     InvalidDataError,
     Model,
+    ModelSummary,
     NotFoundError,
     PayloadTooLargeError,
     RateLimitedError,
@@ -37,6 +38,7 @@ from client import (
     UnavailableError,
 )
 from tests.service.fake_gateway import EVERYTHING, TOKEN, FakeGateway, running
+from tests.support import eventually
 
 QUICK = RetryPolicy(attempts=4, total_s=5, first_pause_s=0.001)
 
@@ -60,7 +62,7 @@ class Blocking:
 
         return asyncio.run(whole())
 
-    def models(self) -> list[Model]:
+    def models(self) -> list[ModelSummary]:
         return self._run(lambda c: c.models())  # type: ignore[no-any-return]
 
     def model(self, *arguments: Any) -> Model:
@@ -135,7 +137,7 @@ def test_numpy_columns_are_taken_as_they_are(make: Make) -> None:
     columns = {"a": numpy.array([0.1, math.nan]), "b": numpy.array([1, 2], dtype="int32")}
     assert make().score("adder", columns).predictions == [1.1, None]
     assert make().score("adder", [{"a": numpy.float64(0.1), "b": numpy.int64(1)}]).predictions == [1.1]
-    assert list(make().score_binary("adder", columns).columns["prediction"])[0] == 1.1
+    assert make().score_binary("adder", columns).columns["prediction"][0] == 1.1
 
 
 def test_a_version_that_is_named_is_the_one_that_scores(make: Make, gateway: FakeGateway) -> None:
@@ -145,7 +147,10 @@ def test_a_version_that_is_named_is_the_one_that_scores(make: Make, gateway: Fak
 
 def test_models_and_one_model_are_described_with_their_signature(make: Make) -> None:
     client = make()
-    assert [(m.model, m.version) for m in client.models()] == [("adder", "2"), ("adder", "1"), ("everything", "1")]
+    assert client.models() == [
+        ModelSummary("adder", "2", {"2": "ready", "1": "ready"}, "the adder"),
+        ModelSummary("everything", "1", {"1": "ready"}, "the everything"),
+    ]
     model = client.model("everything")
     assert model.signature == EVERYTHING
     assert client.model("adder", "1").version == "1"
@@ -154,15 +159,18 @@ def test_models_and_one_model_are_described_with_their_signature(make: Make) -> 
 def test_binary_carries_every_type_and_what_json_cannot(make: Make, gateway: FakeGateway) -> None:
     rows = [
         {"x": math.inf, "n": 7, "on": True, "text": "é", "size": "M", "day": dt.date(1969, 12, 31), "at": None},
-        {"x": math.nan, "n": None, "on": None, "text": "", "size": None, "day": None, "at": "2026-01-31T12:00:00.25Z"},
+        {"x": 0.5, "n": None, "on": None, "text": None, "size": None, "day": None, "at": None},
+        {"x": math.nan, "n": None, "on": None, "text": "é", "size": None, "day": None, "at": "2026-01-31T12:00:00.25Z"},
         {"x": -0.0, "n": -7, "on": False, "text": "|", "size": "NA", "day": "2026-01-31", "at": None},
     ]
     scored = make().score_binary("everything", rows)
-    assert scored.columns["class"] == ["hi", "lo", "lo"]
-    assert scored.columns["label"] == ["é|M|-1.0", "|None|nan", "||NA|20484.0"]
+    assert scored.columns["class"] == ["hi", "hi", "lo", "lo"]
+    assert scored.columns["label"] == ["é|M|-1.0", None, "é|None|nan", "||NA|20484.0"]
     doubles = scored.columns["prob.lo"]
-    assert (doubles[0], math.isnan(doubles[1]), math.copysign(1, doubles[2])) == (math.inf, True, -1.0)
-    assert (scored.model, scored.version, len(scored)) == ("everything", "1", 3)
+    assert list(doubles[:2]) == [math.inf, 0.5]
+    assert math.isnan(doubles[2])
+    assert math.copysign(1, doubles[3]) == -1.0
+    assert (scored.model, scored.version, len(scored)) == ("everything", "1", 4)
     assert gateway.paths[-1] == "POST /v2/models/everything/versions/1/infer"
 
 
@@ -320,9 +328,9 @@ def test_nobody_listening_is_tried_again_and_then_said(make: Make) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with Client(url, credential=StaticToken("t"), retry=QUICK) as client:
-            with pytest.raises(ConnectionFailedError, match="cannot connect to http://127"):
-                client.models()
+        client = Client(url, credential=StaticToken("t"), retry=QUICK)
+        with client, pytest.raises(ConnectionFailedError, match="cannot connect to http://127"):
+            client.models()
 
 
 def test_an_answer_of_something_else_is_no_answer(make: Make, gateway: FakeGateway) -> None:
@@ -363,7 +371,7 @@ def test_binary_names_the_column_that_does_not_fit(make: Make) -> None:
         ({"n": 1.5}, "column n: 1.5 is not one of R's whole numbers"),
         ({"on": 1}, "column on: 1 is not true or false"),
         ({"size": "L"}, "column size: 'L' is not one of its levels"),
-        ({"text": None}, "a missing text"),
+        ({"text": 1}, "column text: 1 is not text"),
         ({"x": "1"}, "column x: '1' is text"),
         ({"day": "31.1.2026"}, "column day"),
     ):
@@ -392,9 +400,7 @@ async def test_a_cancelled_call_leaves_nothing_running(gateway: FakeGateway) -> 
     gateway.refuse(hang=True, only="/versions/")
     async with AsyncClient(gateway.url, credential=StaticToken(TOKEN), rows_per_request=1) as client:
         call = asyncio.ensure_future(client.score("adder", [{"a": 1, "b": 1}] * 4))
-        async with asyncio.timeout(10):
-            while len(gateway.calls) < 2:
-                await asyncio.sleep(0.005)
+        await asyncio.to_thread(eventually, lambda: len(gateway.calls) >= 2)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
