@@ -42,6 +42,7 @@ _DIGITS = re.compile(rb"[0-9]{1,18}")
 _ONCE = frozenset(
     {b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"content-encoding"}
 )
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class _Input(Enum):
@@ -81,6 +82,7 @@ class ProtectProtocol(HttpToolsProtocol):
         self._refusal: ScoregateError | None = None
         self._head_bytes = self._unseen = self._fields = 0
         self._progress = False
+        self._upgrading = False
         self._unsent = 0
         self._timers: dict[str, TimerHandle] = {}
 
@@ -104,21 +106,14 @@ class ProtectProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser in slices, and counts what it does not hand out."""
-        if self._input is _Input.OVER:
+        if self._over:
             return
         self._unset_keepalive_if_required()
         for at in range(0, len(data), _SLICE_BYTES):
             piece = data if len(data) <= _SLICE_BYTES else data[at : at + _SLICE_BYTES]
             self._progress = False
-            try:
-                self.parser.feed_data(piece)
-            except httptools.HttpParserUpgrade:
-                # Served as if it had not asked (RFC 9110, 7.8); what follows may be another protocol.
-                self.cycle.keep_alive = False
-                self._input, self._all_read = _Input.OVER, True
-            except httptools.HttpParserError:
-                self._refuse(self._refusal or MalformedRequestError("This is not an HTTP/1.1 request."))
-            if self._input is _Input.OVER:
+            self._feed(piece)
+            if self._over:
                 return
             if not self._progress and self._input is not _Input.BODY:
                 self._unseen += len(piece)
@@ -130,10 +125,39 @@ class ProtectProtocol(HttpToolsProtocol):
         elif self._input is _Input.IDLE and (self.cycle is None or self.cycle.response_complete):
             self._await_request()
 
+    @property
+    def _over(self) -> bool:
+        return self._input is _Input.OVER
+
+    def _feed(self, piece: bytes) -> None:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade()
+            self._feed(piece[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            if self._input is not _Input.OVER:
+                self._refuse(self._refusal or MalformedRequestError("This is not an HTTP/1.1 request."))
+
+    def _decline_upgrade(self) -> None:
+        """Serves the request as if it had not asked (RFC 9110, 7.8); Java's HttpClient asks for h2c on every first call.
+
+        The parser believes that another protocol follows the head, so another parser, told only how the body is framed,
+        goes on behind it.
+        """
+        framing = [b"%b: %b\r\n" % field for field in self.headers if field[0] in _FRAMING]
+        close = b"" if self.cycle.keep_alive else b"Connection: close\r\n"
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._upgrading = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b%b\r\n" % (b"".join(framing), close))
+
     # --- what the parser calls; an exception ends the parsing
 
     def on_message_begin(self) -> None:
         """A head begins."""
+        if self._upgrading:
+            return
         self._input = _Input.HEAD
         self._head_bytes = self._fields = 0
         self._count(0)
@@ -141,11 +165,15 @@ class ProtectProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Comes in parts if the head does."""
+        if self._upgrading:
+            return
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A whole field. After the body it is a trailer: counted, and dropped."""
+        if self._upgrading:
+            return
         self._fields += 1
         self._count(len(name) + len(value) + 4)
         if self._fields > MAX_FIELDS:
@@ -155,6 +183,9 @@ class ProtectProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole and is checked; the request begins."""
+        if self._upgrading:
+            self._upgrading = False
+            return
         self._count(0)
         self._cancel("head")
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -162,6 +193,7 @@ class ProtectProtocol(HttpToolsProtocol):
         self.scope["state"]["request_id"] = self._check_head()
         super().on_headers_complete()
         self._input = _Input.BODY
+        self._upgrading = self.parser.should_upgrade()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -170,6 +202,8 @@ class ProtectProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole. After `Connection: close` nothing more is read."""
+        if self._upgrading:  # only for the parser that expects another protocol
+            return
         self._count(0)
         self._cancel("drain")
         super().on_message_complete()
