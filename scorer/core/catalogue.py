@@ -1,0 +1,103 @@
+"""Which versions this pod should have, which it has, and what it tells gateways about them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from scorer.core.manifest import Manifest
+from scorer.core.states import VERSION_MOVES, VersionState, move
+from shared.catalogue import Catalogue, VersionEntry
+from shared.signature import Signature
+
+Key = tuple[str, str]
+_PUBLIC_STATE = {VersionState.READY: "ready", VersionState.UNAVAILABLE: "unavailable"}
+
+
+@dataclass(slots=True, eq=False)
+class Version:
+    """One version of the store in this pod. `reason` says why it is unavailable, or what it waits for."""
+
+    model: str
+    version: str
+    tag: str  # of the manifest in the store
+    state: VersionState = VersionState.FETCHING
+    reason: str | None = None
+    transient: bool = False  # unavailable for something that may pass: tried again at the next poll
+    manifest: Manifest | None = None
+    digest: str = ""
+    batchable: bool = True
+    batchable_reason: str | None = None
+    close: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> Key:
+        """Its name in this pod."""
+        return self.model, self.version
+
+    def become(self, state: VersionState, reason: str | None = None, *, transient: bool = False) -> None:
+        """Move along the table."""
+        self.state = move(VERSION_MOVES, self.state, state)
+        self.reason, self.transient = reason, transient
+
+
+def wanted(models: Sequence[str], key: Key) -> bool:
+    """Whether `SCORER_MODELS` (names or name@version; empty: all) takes this version."""
+    return not models or key[0] in models or f"{key[0]}@{key[1]}" in models
+
+
+def absent(models: Sequence[str], known: Iterable[Key]) -> list[str]:
+    """What `SCORER_MODELS` asks for and the store does not have."""
+    keys = list(known)
+    return [name for name in models if not any(wanted([name], key) for key in keys)]
+
+
+def settled(versions: Iterable[Version]) -> bool:
+    """Whether each version is served or reported, and at least one is served: the pod's readiness."""
+    states = [version.state for version in versions]
+    final = {VersionState.READY, VersionState.UNAVAILABLE, VersionState.DRAINING}
+    return VersionState.READY in states and all(state in final for state in states)
+
+
+def entry(version: Version) -> VersionEntry:
+    """What gateways learn about a version; one without a readable manifest has an empty signature."""
+    state = _PUBLIC_STATE.get(version.state, "loading")
+    manifest = version.manifest
+    if manifest is None:
+        return VersionEntry(
+            model=version.model,
+            version=version.version,
+            state=state,
+            reason=version.reason,
+            digest=version.digest,
+            signature=Signature(inputs=(), outputs=()),
+        )
+    return VersionEntry(
+        model=version.model,
+        version=version.version,
+        state=state,
+        reason=version.reason,
+        digest=version.digest,
+        signature=manifest.signature,
+        description=manifest.description,
+        created=manifest.created,
+        model_class=manifest.model_class,
+        packages=manifest.packages,
+        r_version=manifest.r_version,
+        batchable=version.batchable,
+        batchable_reason=version.batchable_reason,
+        close=version.close,
+        retry=manifest.retry,
+        example=msgspec.to_builtins(manifest.example),
+    )
+
+
+def render(pod: str, workers: int, versions: Mapping[Key, Version]) -> tuple[bytes, str]:
+    """The catalogue's JSON and its ETag. Versions that leave are not in it."""
+    entries = tuple(entry(v) for _, v in sorted(versions.items()) if v.state is not VersionState.DRAINING)
+    body = msgspec.json.encode(Catalogue(pod=pod, workers=workers, versions=entries))
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -1,0 +1,644 @@
+"""Who predicts what, when: the queue and the dispatch of one pod. Pure: `now` comes in, effects go out, nothing is awaited.
+
+    submit ─▶ waiting ─▶ run on an idle worker ─▶ answered
+                 ▲            │ R error: halves, down to items      (a failing item fails alone, with R's message)
+                 └────────────┤ crash:   each item alone            (an item that kills twice is refused)
+                              └ hang:    each item alone            (an item that hangs alone is refused)
+
+Rules kept here: at most `slots` predictions at once; a worker is busy from the moment it is chosen; waiting calls of one
+batchable version go together up to `max_run_rows`; versions share the slots by time used; the queue is bounded in rows, and
+by what can still be done before a call's deadline; each version keeps one worker, grows while work waits, and idle ones go.
+At a call's deadline it is answered and the run goes on: only `max_predict_s` ends a worker.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from scorer.core.cost import Cost
+from scorer.core.states import WORKER_MOVES, WorkerState, move
+from shared.errors import (
+    DeadlineExceededError,
+    OverloadedError,
+    PredictionFailedError,
+    ScoregateError,
+    UnavailableError,
+    VersionNotHereError,
+    WorkerCrashedError,
+)
+from shared.signature import Signature
+from shared.wire import Frame, ItemError, TensorSpec, WireError, merge, split, tensor_specs
+
+Key = tuple[str, str]
+_LEAST_RETRY_AFTER_MS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """`slots` predictions at once; rows that may wait; rows of one merged run; seconds until an extra idle worker goes."""
+
+    slots: int
+    max_waiting_rows: int = 200_000
+    max_run_rows: int = 4096
+    idle_s: float = 60.0
+    max_backoff_s: float = 30.0
+
+
+# --- work
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request of a gateway: items of one version, answered together, by `deadline_s` at the latest."""
+
+    key: Key
+    frame: Frame
+    items: Sequence[int]
+    deadline_s: float
+    arrived_s: float = 0.0
+    tag: object = None  # the shell's own: whom to answer
+    open: bool = True
+    started_s: float | None = None  # when its first run left
+    waiting_rows: int = 0
+    frames: dict[int, tuple[int, Frame]] = field(default_factory=dict)  # first item -> (how many, their rows)
+    errors: dict[int, ItemError] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> int:
+        """Items without an answer yet."""
+        return len(self.items) - sum(count for count, _ in self.frames.values()) - len(self.errors)
+
+
+@dataclass(slots=True, eq=False)
+class Portion:
+    """Items `first` to `first + count` of a call, and their rows."""
+
+    call: Call
+    first: int
+    count: int
+    frame: Frame
+    kills: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What one worker predicts in one go."""
+
+    key: Key
+    portions: tuple[Portion, ...]
+    frame: Frame
+    started_s: float
+
+    @property
+    def items(self) -> int:
+        """How many items it holds."""
+        return sum(portion.count for portion in self.portions)
+
+
+class Cause(StrEnum):
+    """Why a worker is no more."""
+
+    DIED = "died"
+    HUNG = "hung"  # killed: its run was longer than allowed
+    UNANSWERED = "unanswered"  # killed: it did not answer a ping, or its connection broke
+    RETIRED = "retired"  # idle for long, replaced, or its version is gone
+    NOT_STARTED = "not_started"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The worker's answer where it is not rows: R's message, for callers only if the run had one item."""
+
+    code: str
+    message: str
+
+
+# --- what the shell is to do
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Order a worker of this version under this number."""
+
+    key: Key
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Give the worker this run."""
+
+    worker: int
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Kill the worker; its death comes back as `worker_gone`."""
+
+    worker: int
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The call has its answer: rows of the items that succeeded, or an error for the whole."""
+
+    call: Call
+    frame: Frame | None = None
+    sizes: tuple[int, ...] = ()
+    errors: tuple[ItemError, ...] = ()
+    refused: ScoregateError | None = None
+
+
+Effect = Fork | Send | End | Answer
+
+
+# --- state
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One row of the worker table."""
+
+    number: int
+    key: Key
+    state: WorkerState
+    since_s: float
+    run: Run | None = None
+    runs: int = 0
+    retire: bool = False  # ends as soon as it is idle
+    cause: Cause | None = None  # why it was told to end
+
+    def become(self, state: WorkerState, now: float) -> None:
+        """Move along the table."""
+        self.state = move(WORKER_MOVES, self.state, state)
+        self.since_s = now
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One version's queue and figures."""
+
+    key: Key
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batchable: bool
+    cost: Cost
+    waiting: deque[Portion] = field(default_factory=deque)
+    apart: deque[tuple[Portion, ...]] = field(default_factory=deque)  # runs to repeat in smaller parts, first
+    waiting_rows: int = 0
+    waiting_calls: int = 0
+    used_s: float = 0.0  # virtual time: who has used least goes next
+    deaths: int = 0  # in a row, without a finished run between
+    fork_at_s: float = 0.0
+    leaving: bool = False
+
+    def has_work(self) -> bool:
+        """Whether anything open waits; drops what nobody waits for any more."""
+        while self.apart and not any(p.call.open for p in self.apart[0]):
+            self.apart.popleft()
+        while self.waiting and not self.waiting[0].call.open:
+            self.waiting.popleft()
+        return bool(self.apart or self.waiting)
+
+    def backlog_s(self, max_run_rows: int) -> float:
+        """Worker-seconds that wait."""
+        if not self.waiting_calls:
+            return 0.0
+        runs = math.ceil(self.waiting_rows / max_run_rows) if self.batchable else self.waiting_calls
+        return self.cost.predict_s(self.waiting_rows, max(1, runs))
+
+
+class Pool:
+    """The pod's versions, workers and queue. Every method changes the state in one step and returns what is to be done."""
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self.limits = limits
+        self.lines: dict[Key, Line] = {}
+        self.workers: dict[int, Worker] = {}
+        self.late = 0  # answers of R for calls that had gone
+        self._numbers = itertools.count(1)
+        self._open_calls: set[Call] = set()
+
+    # versions
+
+    def add_version(self, key: Key, signature: Signature, *, batchable: bool, cost: Cost, now: float) -> list[Effect]:
+        """Serve it from now on. For one that is already served: take what may have changed, replace its workers one by one."""
+        line = self.lines.get(key)
+        if line is None:
+            inputs, outputs = tensor_specs(signature.inputs), tensor_specs(signature.outputs)
+            self.lines[key] = Line(key, inputs, outputs, batchable, cost)
+        else:
+            line.batchable, line.fork_at_s, line.deaths, line.leaving = batchable, 0.0, 0, False
+            for worker in self._of(key):
+                worker.retire = True
+        return self._plan(now)
+
+    def remove_version(self, key: Key, now: float) -> list[Effect]:
+        """Take no more calls; what waits is answered, then its workers end."""
+        if key in self.lines:
+            self.lines[key].leaving = True
+        return self._plan(now)
+
+    # calls
+
+    def submit(self, call: Call, now: float) -> list[Effect]:
+        """Take a call. Raises VersionNotHereError; OverloadedError where the queue is full or its deadline out of reach;
+        DeadlineExceededError."""
+        line = self.lines.get(call.key)
+        if line is None or line.leaving:
+            raise VersionNotHereError(f"{call.key[0]} {call.key[1]} is not served by this pod")
+        if call.deadline_s <= now:
+            raise DeadlineExceededError
+        self._check_room(line, call, now)
+        if not line.has_work():  # back from having none: no credit for the time it did not ask
+            active = [other.used_s for other in self.lines.values() if other is not line and other.has_work()]
+            line.used_s = max(line.used_s, min(active, default=0.0))
+        if line.batchable or len(call.items) == 1:
+            line.waiting.append(Portion(call, 0, len(call.items), call.frame))
+        else:
+            frames = split(line.inputs, call.frame, call.items)
+            line.waiting.extend(Portion(call, index, 1, frame) for index, frame in enumerate(frames))
+        call.arrived_s = now
+        call.waiting_rows = call.frame.rows
+        line.waiting_rows += call.waiting_rows
+        line.waiting_calls += 1
+        self._open_calls.add(call)
+        return self._plan(now)
+
+    def leave(self, call: Call, now: float) -> list[Effect]:
+        """Nobody waits for this call any more: what of it has not started never will."""
+        self._close(call)
+        return self._plan(now)
+
+    def expire(self, call: Call) -> list[Effect]:
+        """The call's deadline has come: answer it, with what there is or as a whole. Repeats change nothing."""
+        return [self._give_up(call)] if call.open else []
+
+    # workers
+
+    def worker_ready(self, number: int, now: float) -> list[Effect]:
+        """It listens."""
+        if (worker := self.workers.get(number)) is not None and worker.state is WorkerState.STARTING:
+            worker.become(WorkerState.IDLE, now)
+        return self._plan(now)
+
+    def worker_gone(self, number: int, now: float, *, jitter: float = 0.5) -> list[Effect]:
+        """Its death was seen, wanted or not. `jitter` (0 to 1) spreads the back-off of versions that die at once."""
+        worker = self.workers.pop(number, None)
+        if worker is None:
+            return []
+        line = self.lines.get(worker.key)
+        if line is not None and worker.cause is not Cause.RETIRED:
+            line.deaths += 1
+            if line.deaths > 1:
+                line.fork_at_s = now + min(self.limits.max_backoff_s, 0.05 * 2 ** min(line.deaths, 16) * (0.5 + jitter))
+        effects: list[Effect] = []
+        if worker.run is not None and line is not None:
+            effects += self._retry_apart(line, worker.run, hung=worker.cause is Cause.HUNG)
+        return effects + self._plan(now)
+
+    def end_worker(self, number: int, cause: Cause, now: float) -> list[Effect]:
+        """Have it killed; it counts until its death is seen. Repeats change nothing."""
+        worker = self.workers.get(number)
+        if worker is None or worker.state is WorkerState.ENDING:
+            return []
+        worker.cause = cause
+        worker.become(WorkerState.ENDING, now)
+        return [End(number, cause)]
+
+    def check(self, number: int, now: float) -> bool:
+        """Whether the worker is idle and may be pinged now; it gets no work until `checked`."""
+        worker = self.workers.get(number)
+        if worker is None or worker.state is not WorkerState.IDLE:
+            return False
+        since = worker.since_s
+        worker.become(WorkerState.CHECKED, now)
+        worker.since_s = since  # a ping is not work: it goes on being idle
+        return True
+
+    def checked(self, number: int, now: float) -> list[Effect]:
+        """It answered the ping."""
+        if (worker := self.workers.get(number)) is not None and worker.state is WorkerState.CHECKED:
+            since = worker.since_s
+            worker.become(WorkerState.IDLE, now)
+            worker.since_s = since
+        return self._plan(now)
+
+    def run_done(self, number: int, result: Frame | Failure, now: float, *, retire: bool = False) -> list[Effect]:
+        """The worker answered its run. `retire`: it asked to be replaced."""
+        worker = self.workers.get(number)
+        if worker is None or worker.run is None or worker.state is not WorkerState.BUSY:
+            return []
+        run, worker.run = worker.run, None
+        worker.runs += 1
+        worker.retire = worker.retire or retire
+        worker.become(WorkerState.IDLE, now)
+        line = self.lines[run.key]
+        line.deaths = 0
+        if isinstance(result, Frame) and result.rows != run.frame.rows:
+            result = Failure("wrong_length", f"R answered {result.rows} rows for {run.frame.rows}")
+        if isinstance(result, Failure):
+            return self._retry_halves(line, run, result) + self._plan(now)
+        line.cost.learn(run.frame.rows, now - run.started_s)
+        return self._deliver(line, run, result) + self._plan(now)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time has passed: workers idle for long, forks that were put off. Call it a few times a second."""
+        effects: list[Effect] = []
+        for line in self.lines.values():
+            own = self._of(line.key)
+            spare = [w for w in own if w.state is WorkerState.IDLE and now - w.since_s >= self.limits.idle_s]
+            keep = 0 if line.leaving else 1
+            staying = sum(w.state is not WorkerState.ENDING and not w.retire for w in own)
+            for worker in sorted(spare, key=lambda w: w.since_s):
+                if staying <= keep or line.has_work():
+                    break
+                effects += self.end_worker(worker.number, Cause.RETIRED, now)
+                staying -= 1
+        return effects + self._plan(now)
+
+    # figures
+
+    @property
+    def busy(self) -> int:
+        """Predictions that run now, those of workers being killed included."""
+        return sum(worker.run is not None for worker in self.workers.values())
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait for a worker."""
+        return sum(line.waiting_rows for line in self.lines.values())
+
+    @property
+    def open_calls(self) -> int:
+        """Calls without an answer."""
+        return len(self._open_calls)
+
+    def backlog_s(self, now: float) -> float:
+        """Worker-seconds of what waits and of what still runs."""
+        waiting = sum(line.backlog_s(self.limits.max_run_rows) for line in self.lines.values())
+        running = 0.0
+        for worker in self.workers.values():
+            if worker.run is not None:
+                cost = self.lines[worker.run.key].cost.predict_s(worker.run.frame.rows)
+                running += max(0.0, worker.run.started_s + cost - now)
+        return waiting + running
+
+    # --- inside
+
+    def _of(self, key: Key) -> list[Worker]:
+        return [worker for worker in self.workers.values() if worker.key == key]
+
+    def _check_room(self, line: Line, call: Call, now: float) -> None:
+        waiting = self.waiting_rows
+        if not waiting:
+            return  # nothing waits: whatever the estimate says, trying is how it is corrected
+        wait_s = self.backlog_s(now) / self.limits.slots
+        own_s = line.cost.predict_s(call.frame.rows)
+        if waiting + call.frame.rows > self.limits.max_waiting_rows:
+            raise OverloadedError("the queue of this pod is full", retry_after_ms=self._retry_after_ms(wait_s))
+        if now + wait_s + own_s > call.deadline_s:
+            late_s = now + wait_s + own_s - call.deadline_s
+            raise OverloadedError(
+                "this cannot be answered before its deadline",
+                retry_after_ms=self._retry_after_ms(min(wait_s, late_s)),
+            )
+
+    @staticmethod
+    def _retry_after_ms(wait_s: float) -> int:
+        return max(_LEAST_RETRY_AFTER_MS, math.ceil(wait_s * 1000))
+
+    def _plan(self, now: float) -> list[Effect]:
+        """Assign what can be assigned, order what is lacking, let go what is too much."""
+        effects: list[Effect] = []
+        for worker in list(self.workers.values()):
+            if worker.retire and worker.state is WorkerState.IDLE and self._may_retire(worker):
+                effects += self.end_worker(worker.number, Cause.RETIRED, now)
+        idle: dict[Key, list[Worker]] = {}
+        for worker in self.workers.values():
+            if worker.state is WorkerState.IDLE:
+                idle.setdefault(worker.key, []).append(worker)
+        busy = self.busy
+        while busy < self.limits.slots:
+            ready = [self.lines[key] for key, workers in idle.items() if workers and self.lines[key].has_work()]
+            if not ready:
+                break
+            line = min(ready, key=lambda item: item.used_s)
+            worker = max(idle[line.key], key=lambda w: w.since_s)  # the warmest; those idle for long can go
+            idle[line.key].remove(worker)
+            effects.append(self._assign(line, worker, now))
+            busy += 1
+        effects += self._grow(now, busy)
+        return effects + self._clear(now)
+
+    def _may_retire(self, worker: Worker) -> bool:
+        """Replacement first: only when another of its version is there, or nobody wants the version."""
+        others = [w for w in self._of(worker.key) if w is not worker and not w.retire]
+        listening = any(w.state not in {WorkerState.STARTING, WorkerState.ENDING} for w in others)
+        return self.lines[worker.key].leaving or listening
+
+    def _assign(self, line: Line, worker: Worker, now: float) -> Send:
+        portions = self._take(line)
+        run = Run(line.key, portions, merge([portion.frame for portion in portions]), now)
+        line.used_s += line.cost.predict_s(run.frame.rows)
+        worker.run = run
+        worker.become(WorkerState.BUSY, now)
+        for portion in portions:
+            call = portion.call
+            if call.started_s is None:
+                call.started_s = now
+            if call.open:
+                self._count_waiting(call, -portion.frame.rows)
+        return Send(worker.number, run)
+
+    def _take(self, line: Line) -> tuple[Portion, ...]:
+        """The next run: a part to repeat, or what waits, as much as may go together. `has_work` was true."""
+        if line.apart:
+            return tuple(p for p in line.apart.popleft() if p.call.open)
+        first = line.waiting.popleft()
+        taken, rows = [first], first.frame.rows
+        while line.batchable and line.has_work() and line.waiting:
+            portion = line.waiting[0]
+            if rows + portion.frame.rows > self.limits.max_run_rows:
+                break
+            rows += portion.frame.rows
+            taken.append(line.waiting.popleft())
+        return tuple(taken)
+
+    def _grow(self, now: float, busy: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for line in self.lines.values():
+            own = [w for w in self._of(line.key) if w.state is not WorkerState.ENDING and not w.retire]
+            starting = sum(w.state is WorkerState.STARTING for w in own)
+            idle = sum(w.state in {WorkerState.IDLE, WorkerState.CHECKED} for w in own)
+            runs = len(line.apart) + len(line.waiting) if line.has_work() else 0
+            wanted = min(runs, self.limits.slots - busy) - starting - idle
+            wanted = min(wanted, self.limits.slots - len(own))
+            if not own and not (line.leaving and not runs):
+                wanted = max(wanted, 1)
+            if wanted <= 0 or now < line.fork_at_s:
+                continue
+            for _ in range(wanted):
+                if own and not self._room_for_extra(line, now, effects):
+                    break
+                worker = Worker(next(self._numbers), line.key, WorkerState.STARTING, now)
+                self.workers[worker.number] = worker
+                own.append(worker)
+                effects.append(Fork(line.key, worker.number))
+        return effects
+
+    def _room_for_extra(self, line: Line, now: float, effects: list[Effect]) -> bool:
+        """Workers beyond each version's first are at most `slots`; the one idle longest elsewhere makes room."""
+        live: dict[Key, list[Worker]] = {}
+        for worker in self.workers.values():
+            if worker.state is not WorkerState.ENDING:
+                live.setdefault(worker.key, []).append(worker)
+        if sum(len(workers) - 1 for workers in live.values()) < self.limits.slots:
+            return True
+        spare = [
+            worker
+            for key, workers in live.items()
+            if key != line.key and len(workers) > 1 and not self.lines[key].has_work()
+            for worker in workers
+            if worker.state is WorkerState.IDLE
+        ]
+        if not spare:
+            return False
+        effects += self.end_worker(min(spare, key=lambda w: w.since_s).number, Cause.RETIRED, now)
+        return True
+
+    def _clear(self, now: float) -> list[Effect]:
+        """Versions that leave: once nothing of theirs waits or runs, their workers end and they are forgotten."""
+        effects: list[Effect] = []
+        for key, line in list(self.lines.items()):
+            if not line.leaving or line.has_work():
+                continue
+            own = self._of(key)
+            for worker in own:
+                if worker.run is None:
+                    effects += self.end_worker(worker.number, Cause.RETIRED, now)
+            if not own:
+                del self.lines[key]
+        return effects
+
+    # answers
+
+    def _count_waiting(self, call: Call, rows: int) -> None:
+        line = self.lines[call.key]
+        before = call.waiting_rows
+        call.waiting_rows += rows
+        line.waiting_rows += rows
+        line.waiting_calls += (call.waiting_rows > 0) - (before > 0)
+
+    def _close(self, call: Call) -> None:
+        if call.open:
+            call.open = False
+            self._open_calls.discard(call)
+            if call.key in self.lines:
+                self._count_waiting(call, -call.waiting_rows)
+
+    def _give_up(self, call: Call) -> Answer:
+        if not call.frames and not call.errors:
+            self._close(call)
+            return Answer(call, refused=DeadlineExceededError())
+        answered = {i for first, (count, _) in call.frames.items() for i in range(first, first + count)} | set(
+            call.errors
+        )
+        error = DeadlineExceededError()
+        for index in range(len(call.items)):
+            if index not in answered:
+                call.errors[index] = ItemError(index, error.code, error.detail)
+        return self._finish(call)
+
+    def _finish(self, call: Call) -> Answer:
+        self._close(call)
+        line = self.lines[call.key]
+        frames = [frame for _, (_, frame) in sorted(call.frames.items())]
+        empty = Frame(0, tuple(b"" for _ in line.outputs))
+        sizes = tuple(0 if index in call.errors else size for index, size in enumerate(call.items))
+        errors = tuple(error for _, error in sorted(call.errors.items()))
+        return Answer(call, merge(frames) if frames else empty, sizes, errors)
+
+    def _deliver(self, line: Line, run: Run, frame: Frame) -> list[Effect]:
+        try:
+            parts = split(line.outputs, frame, [portion.frame.rows for portion in run.portions])
+        except WireError as error:
+            return self._retry_halves(line, run, Failure("bad_output", str(error)))
+        effects: list[Effect] = []
+        for portion, part in zip(run.portions, parts, strict=True):
+            call = portion.call
+            if not call.open:
+                self.late += 1
+                continue
+            call.frames[portion.first] = (portion.count, part)
+            if not call.missing:
+                effects.append(self._finish(call))
+        return effects
+
+    def _fail(self, portion: Portion, error: ScoregateError) -> list[Effect]:
+        call = portion.call
+        if not call.open:
+            self.late += 1
+            return []
+        call.errors[portion.first] = ItemError(portion.first, error.code, error.detail)
+        return [] if call.missing else [self._finish(call)]
+
+    def _singles(self, line: Line, run: Run) -> list[Portion]:
+        """The run's items, one by one, of calls that still wait."""
+        singles: list[Portion] = []
+        for portion in run.portions:
+            if not portion.call.open:
+                continue
+            sizes = portion.call.items[portion.first : portion.first + portion.count]
+            frames = split(line.inputs, portion.frame, sizes)
+            singles += [Portion(portion.call, portion.first + i, 1, f, portion.kills) for i, f in enumerate(frames)]
+        return singles
+
+    def _again(self, line: Line, groups: Iterable[Sequence[Portion]]) -> None:
+        """Wait once more, in these groups, before all others of the version."""
+        for group in reversed([tuple(group) for group in groups if group]):
+            line.apart.appendleft(group)
+            for portion in group:
+                self._count_waiting(portion.call, portion.frame.rows)
+
+    def _retry_halves(self, line: Line, run: Run, failure: Failure) -> list[Effect]:
+        if run.items == 1:
+            return self._fail(run.portions[0], PredictionFailedError(failure.message))
+        singles = self._singles(line, run)
+        half = (len(singles) + 1) // 2
+        self._again(line, [singles[:half], singles[half:]])
+        return []
+
+    def _retry_apart(self, line: Line, run: Run, *, hung: bool) -> list[Effect]:
+        if run.items == 1:
+            portion = run.portions[0]
+            portion.kills += 1
+            if hung:
+                return self._fail(portion, DeadlineExceededError("these rows take longer than a prediction may"))
+            if portion.kills > 1:
+                return self._fail(portion, WorkerCrashedError())
+            if portion.call.open:
+                self._again(line, [[portion]])
+            return []
+        singles = self._singles(line, run)
+        for portion in singles:
+            portion.kills += 1
+        self._again(line, [[portion] for portion in singles])
+        return []
+
+    def shut(self, now: float) -> list[Effect]:
+        """Answer every call that is still open: the pod goes."""
+        effects: list[Effect] = []
+        for call in list(self._open_calls):
+            self._close(call)
+            effects.append(Answer(call, refused=UnavailableError("this pod is shutting down")))
+        for worker in list(self.workers.values()):
+            effects += self.end_worker(worker.number, Cause.RETIRED, now)
+        return effects

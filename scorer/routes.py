@@ -1,0 +1,283 @@
+"""What the two ports answer. The data port speaks OIP v2 with binary tensors to gateways; the internal port talks to operators."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from scorer.core.pool import Answer, Call, Pool
+from scorer.middleware import send_error
+from scorer.shell.metrics import ScorerMetrics
+from scorer.shell.versions import Versions
+from scorer.shell.workers import Workers
+from shared.deadline import DEADLINE_HEADER, MAX_TIMEOUT_MS, parse_timeout_ms
+from shared.errors import (
+    MalformedRequestError,
+    NotFoundError,
+    PayloadTooLargeError,
+    RequestTimeoutError,
+    ScoregateError,
+    UnavailableError,
+    VersionNotHereError,
+)
+from shared.wire import CONTENT_TYPE, HEADER_LENGTH, WireError, decode_request, encode_response
+
+log = structlog.get_logger()
+_DEADLINE = DEADLINE_HEADER.encode()
+_HEADER_LENGTH = HEADER_LENGTH.encode()
+
+
+class ClientGoneError(Exception):
+    """The gateway closed the connection."""
+
+
+class Infer:
+    """`POST /v2/models/{model}/versions/{version}/infer`: an ASGI app of its own, for it is all that must be fast."""
+
+    def __init__(self, workers: Workers, metrics: ScorerMetrics, max_body_bytes: int, default_timeout_s: float) -> None:
+        self._workers = workers
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._default_timeout_s = default_timeout_s
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        started = time.monotonic()
+        key = (scope["path_params"]["model"], scope["path_params"]["version"])
+        code = "ok"
+        try:
+            call = await self._read(key, scope, receive, started)
+            answer = await self._score(call, receive)
+            if answer.refused is not None:
+                raise answer.refused
+            await self._reply(send, call, answer)
+            if answer.errors:
+                code = answer.errors[0].code
+        except ClientGoneError:
+            code = "client_gone"
+            return
+        except ScoregateError as error:
+            code = error.code
+            await send_error(send, error)
+        finally:
+            if key not in self._workers.pool.lines:
+                key = ("", "")  # a name that a caller made up is no label
+            self._metrics.requests.labels(*key, code).inc()
+            self._metrics.request.labels(*key).observe(time.monotonic() - started)
+
+    async def _read(self, key: tuple[str, str], scope: Scope, receive: Receive, started: float) -> Call:
+        headers = dict(scope["headers"])
+        deadline_s = started + self._default_timeout_s
+        if (text := headers.get(_DEADLINE)) is not None:
+            try:
+                deadline_s = started + parse_timeout_ms(text.decode("latin-1"), least=1, most=MAX_TIMEOUT_MS) / 1000
+            except ValueError as error:
+                raise MalformedRequestError(f"{DEADLINE_HEADER} {error}") from error
+        line = self._workers.pool.lines.get(key)
+        if self.draining:
+            raise UnavailableError("this pod is shutting down", retry_after_ms=1000)
+        if line is None or line.leaving:
+            raise VersionNotHereError(f"{key[0]} {key[1]} is not served by this pod")
+        header_length = headers.get(_HEADER_LENGTH, b"")
+        if not header_length.isdigit() or len(header_length) > 9:
+            raise MalformedRequestError(f"{HEADER_LENGTH} is missing or not a number")
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
+                body = await read_body(headers, receive, self._max_body_bytes)
+        except TimeoutError as error:
+            raise RequestTimeoutError from error
+        try:
+            frame, items = decode_request(line.inputs, body, int(header_length))
+        except WireError as error:
+            raise MalformedRequestError(str(error)) from error
+        return Call(key, frame, items, deadline_s)
+
+    async def _score(self, call: Call, receive: Receive) -> Answer:
+        """Submit, then wait for the answer, the deadline or the caller's departure, whichever is first."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        call.tag = future
+        self._workers.submit(call)
+        if future.done():
+            return future.result()
+        workers = self._workers
+        deadline = loop.call_at(call.deadline_s, lambda: workers.perform(workers.pool.expire(call)))
+        departure = loop.create_task(_departed(receive))
+        departure.add_done_callback(lambda task: _leave(future, task))
+        try:
+            return await future
+        except ClientGoneError:
+            workers.perform(workers.pool.leave(call, time.monotonic()))
+            raise
+        finally:
+            deadline.cancel()
+            departure.cancel()
+            if call.started_s is not None:
+                self._metrics.queued.labels(*call.key).observe(max(0.0, call.started_s - call.arrived_s))
+
+    async def _reply(self, send: Send, call: Call, answer: Answer) -> None:
+        line = self._workers.pool.lines.get(call.key)
+        if line is None or answer.frame is None:
+            raise UnavailableError
+        head, body = encode_response(*call.key, line.outputs, answer.frame, answer.sizes, answer.errors)
+        headers = [
+            (b"content-type", CONTENT_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (_HEADER_LENGTH, str(head).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _departed(receive: Receive) -> None:
+    """Returns when the caller has closed its connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _leave(future: asyncio.Future[Answer], task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and not future.done():
+        future.set_exception(ClientGoneError())
+
+
+def deliver(answer: Answer) -> None:
+    """Give a call's answer to the request that waits for it."""
+    future = answer.call.tag
+    if isinstance(future, asyncio.Future) and not future.done():
+        future.set_result(answer)
+
+
+async def read_body(headers: dict[bytes, bytes], receive: Receive, most: int) -> bytes:
+    """The body, at most `most` bytes: raises PayloadTooLargeError, before reading where the length is announced."""
+    announced = headers.get(b"content-length", b"")
+    if announced.isdigit() and int(announced[:18]) > most:
+        raise PayloadTooLargeError(f"a request has at most {most} bytes")
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > most:
+            raise PayloadTooLargeError(f"a request has at most {most} bytes")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def data_routes(versions: Versions, infer: Infer) -> list[Route]:
+    """For gateways, behind the internal token."""
+
+    async def catalogue(request: Request) -> Response:
+        body, etag = versions.catalogue()
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers={"ETag": etag})
+        return Response(body, media_type="application/json", headers={"ETag": etag})
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(_: Request) -> Response:
+        reasons = versions.not_ready()
+        return JSONResponse({"ready": not reasons}, status_code=503 if reasons else 200)
+
+    async def index(_: Request) -> Response:
+        return JSONResponse([
+            {"name": v.model, "version": v.version, "state": v.state.upper(), "reason": v.reason or ""}
+            for v in versions.versions.values()
+        ])  # fmt: skip
+
+    return [
+        Route("/internal/catalogue", catalogue, methods=["GET"]),
+        Route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"]),
+        Route("/v2/health/live", live, methods=["GET"]),
+        Route("/v2/health/ready", ready, methods=["GET"]),
+        Route("/v2/repository/index", index, methods=["POST"]),
+    ]
+
+
+def internal_routes(
+    versions: Versions, workers: Workers, metrics: ScorerMetrics, draining: Callable[[], bool]
+) -> list[Route]:
+    """For probes and operators; asks nothing of anyone else."""
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        reasons = ["shutting down"] if draining() else versions.not_ready()
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
+
+    async def metrics_text(_: Request) -> Response:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(describe(versions, workers))
+
+    return [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics_text, methods=["GET"]),
+        Route("/status", status, methods=["GET"]),
+    ]
+
+
+def describe(versions: Versions, workers: Workers) -> dict[str, Any]:
+    """The pod as an operator wants to see it: processes by id, versions by state and reason, the queue."""
+    pool: Pool = workers.pool
+    table = []
+    for number, worker in sorted(pool.workers.items()):
+        process = workers.processes.get(number)
+        table.append({
+            "pid": process.pid if process else None,
+            "model": worker.key[0],
+            "version": worker.key[1],
+            "state": str(worker.state),
+            "socket": str(process.socket) if process else None,
+            "runs": worker.runs,
+        })  # fmt: skip
+    return {
+        "pid": os.getpid(),
+        "slots": pool.limits.slots,
+        "busy": pool.busy,
+        "waiting_rows": pool.waiting_rows,
+        "open_calls": pool.open_calls,
+        "workers": table,
+        "zygotes": [
+            {"pid": z.pid, "model": key[0], "version": key[1], "state": "alive" if z.alive else "dead"}
+            for key, z in sorted(workers.zygotes.items())
+        ],
+        "versions": [
+            {
+                "model": v.model,
+                "version": v.version,
+                "state": str(v.state),
+                "reason": v.reason,
+                "batchable": v.batchable,
+                "batchable_reason": v.batchable_reason,
+                "close": v.close,
+                "warnings": v.warnings,
+                "digest": v.digest,
+            }
+            for _, v in sorted(versions.versions.items())
+        ],
+        "absent": versions.absent,
+        "store_error": versions.store_error,
+    }
+
+
+def not_found() -> ScoregateError:
+    """For paths that no route has."""
+    return NotFoundError()

@@ -1,0 +1,67 @@
+"""What an operator may set: the only reader of the environment in this service. Every mistake is reported at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from shared.settings import Doc
+
+PREFIX = "SCORER_"
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of one scorer pod."""
+
+    store_url: Annotated[str, Doc("model store: file:///folder, or any URL obstore takes (az://, s3://, gs://)")]
+    gateway_keys_file: Annotated[
+        str,
+        Doc("PEM file with the gateways' Ed25519 public keys, one or more; watched, so keys rotate without a restart"),
+    ]
+    host: Annotated[str, Doc("address of the data port, for gateways")] = "127.0.0.1"
+    port: Annotated[Port, Doc("data port; 0 picks a free one")] = 8081
+    internal_host: Annotated[str, Doc("address of the internal port: probes, metrics, status; no token")] = "127.0.0.1"
+    internal_port: Annotated[Port, Doc("internal port; 0 picks a free one")] = 9091
+    workers: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=512)],
+        Doc("predictions at once in this pod; 0: the cores the cgroup allows"),
+    ] = 0
+    models: Annotated[tuple[str, ...], Doc("what to serve: name or name@version, comma-separated; empty: all")] = ()
+    poll_s: Annotated[Seconds, Doc("seconds between two looks into the store")] = 10.0
+    cache_dir: Annotated[str, Doc("folder for verified files of the store; empty: in the run folder, for this run")] = (
+        ""
+    )
+    run_dir: Annotated[
+        str, Doc("folder for sockets and workers' files, at most 60 bytes long; empty: a new one in /tmp")
+    ] = ""
+    r_home: Annotated[str, Doc("folder with bin/R; empty: R from the PATH")] = ""
+    r_libs: Annotated[str, Doc("R libraries searched first, colon-separated: where the scoregate package is")] = ""
+    max_predict_s: Annotated[Seconds, Doc("seconds one prediction may take in R before its worker is killed")] = 30.0
+    predict_grace_s: Annotated[Seconds, Doc("seconds on top of that until the kill")] = 2.0
+    max_load_s: Annotated[Seconds, Doc("seconds a version may take to load, and again for its self-test")] = 120.0
+    max_body_bytes: Annotated[Positive, Doc("bytes of one request")] = 64 * 1024 * 1024
+    queue_rows: Annotated[Positive, Doc("rows that may wait in this pod; beyond: 503")] = 200_000
+    max_run_rows: Annotated[Positive, Doc("rows that waiting requests are merged to; one request may hold more")] = 4096
+    worker_idle_s: Annotated[Seconds, Doc("seconds after which an idle worker beyond a version's first ends")] = 60.0
+    ping_s: Annotated[Seconds, Doc("seconds between two pings of an idle worker, and for its answer")] = 5.0
+    worker_headroom_mib: Annotated[
+        int,
+        Doc("MiB of address space a worker may take beyond its zygote's, then R says it cannot allocate; 0: no limit"),
+    ] = 8192
+    worker_file_mib: Annotated[Positive, Doc("MiB of the largest file a worker may write")] = 1024
+    drain_s: Annotated[Seconds, Doc("seconds for requests in flight after SIGTERM")] = 25.0
+    log_format: Annotated[Literal["json", "console"], Doc("json or console")] = "json"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("debug, info, warning or error")] = "info"
+    pod_name: Annotated[str, Doc("name of this pod in the catalogue; empty: the host's name")] = ""
+
+    def __post_init__(self) -> None:
+        for wanted in self.models:
+            name, at, version = wanted.partition("@")
+            if not name or (at and not version):
+                raise ValueError(f"{PREFIX}MODELS: {wanted!r} is not name or name@version")
+        if len(self.run_dir.encode()) > 60 or any(c in self.run_dir for c in "\t\n"):
+            raise ValueError(f"{PREFIX}RUN_DIR: at most 60 bytes, without tabs: sockets have at most 107 in all")

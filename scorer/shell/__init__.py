@@ -1,0 +1,1 @@
+"""Doing: the store, R processes, sockets, files, metrics. Decisions are taken in `scorer.core`."""

@@ -1,0 +1,90 @@
+"""Prometheus metrics of one pod. A registry of its own, so that nothing is global."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+if TYPE_CHECKING:
+    from scorer.core.pool import Pool
+
+_SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.06, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
+
+
+class ScorerMetrics:
+    """Counted as things happen; the pool's own figures are read from it when metrics are asked for."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "scorer_requests_total",
+            "Requests answered, by status",
+            ("model", "version", "code"),
+            registry=self.registry,
+        )
+        self.request = Histogram(
+            "scorer_request_seconds", "Whole requests", ("model", "version"), buckets=_SECONDS, registry=self.registry
+        )
+        self.queued = Histogram(
+            "scorer_queue_seconds",
+            "From arrival to a worker",
+            ("model", "version"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.predict = Histogram(
+            "scorer_predict_seconds", "One run in R, there and back", ("model", "version"), buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self.fork = Histogram(
+            "scorer_fork_seconds", "From the order to a connected worker", buckets=_SECONDS, registry=self.registry
+        )
+        self.run_items = Histogram("scorer_run_items", "Items in one run", buckets=_ITEMS, registry=self.registry)
+        self.ended = Counter(
+            "scorer_workers_ended_total",
+            "Workers that ended, by cause",
+            ("model", "version", "cause"),
+            registry=self.registry,
+        )
+        self.load = Histogram(
+            "scorer_load_seconds", "From the files of a version to its first worker", registry=self.registry,
+            buckets=(0.5, 1, 2, 4, 8, 15, 30, 60, 120),
+        )  # fmt: skip
+
+    def watch(self, pool: Pool, now: Callable[[], float]) -> None:
+        """Show the pool's figures too."""
+        self.registry.register(_PoolCollector(pool, now))
+
+    def render(self) -> bytes:
+        """The text format."""
+        return generate_latest(self.registry)
+
+
+class _PoolCollector:
+    def __init__(self, pool: Pool, now: Callable[[], float]) -> None:
+        self._pool, self._now = pool, now
+
+    def collect(self) -> Iterable[Metric]:
+        """Figures of this moment."""
+        pool = self._pool
+        workers = GaugeMetricFamily("scorer_workers", "Workers by state", labels=("model", "version", "state"))
+        for (key, state), count in Tally((w.key, str(w.state)) for w in pool.workers.values()).items():
+            workers.add_metric([*key, state], count)
+        waiting = GaugeMetricFamily("scorer_waiting_rows", "Rows that wait", labels=("model", "version"))
+        fixed = GaugeMetricFamily("scorer_cost_fixed_seconds", "Learned cost of a run", labels=("model", "version"))
+        row = GaugeMetricFamily("scorer_cost_row_seconds", "Learned cost of a row", labels=("model", "version"))
+        for key, line in pool.lines.items():
+            waiting.add_metric(list(key), line.waiting_rows)
+            fixed.add_metric(list(key), line.cost.fixed_s)
+            row.add_metric(list(key), line.cost.row_s)
+        yield from (workers, waiting, fixed, row)
+        yield GaugeMetricFamily("scorer_slots", "Predictions at once", value=pool.limits.slots)
+        yield GaugeMetricFamily("scorer_busy_workers", "Predictions that run", value=pool.busy)
+        yield GaugeMetricFamily("scorer_open_calls", "Requests without an answer", value=pool.open_calls)
+        yield GaugeMetricFamily("scorer_backlog_seconds", "Predicted work", value=pool.backlog_s(self._now()))
+        yield GaugeMetricFamily("scorer_late_answers", "Answers of R whose caller had gone", value=pool.late)

@@ -1,0 +1,148 @@
+"""Child processes without asyncio's: who our children are, when they die, and that none outlives us.
+
+Facts that force what is here. Workers are forked by zygotes, twice, so they become ours (PR_SET_CHILD_SUBREAPER) and we must
+wait for them. A pidfd becomes readable when its process dies: nothing polls and no signal handler is needed. Killed with
+SIGKILL we can do nothing more ourselves: a guard in a session of its own holds the read end of a pipe and kills the zygote's
+process group when the pipe closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
+_GUARD = 'read done && exit 0; kill -s KILL -- "-$1"; rm -rf -- "$2"'
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children. Linux only; raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a process ended: its exit status, or the signal that killed it; neither if it could not be known."""
+
+    status: int | None = None
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            with contextlib.suppress(ValueError):
+                return signal.Signals(self.signal).name
+            return f"signal {self.signal}"
+        return "unknown" if self.status is None else f"exit {self.status}"
+
+
+class Watched:
+    """A process of ours by its pid, until it dies. `on_death` is called once, in the event loop, after it was reaped."""
+
+    def __init__(self, pid: int, on_death: Callable[[Death], None]) -> None:
+        """Raises ProcessLookupError if it is gone already and somebody else waited for it."""
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+        self._on_death: Callable[[Death], None] | None = on_death
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._died)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal; nothing happens if it is dead. Never another process: a pidfd is not reused."""
+        if self._fd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._fd, number)
+
+    @property
+    def alive(self) -> bool:
+        """Until its death was seen."""
+        return self._fd >= 0
+
+    def _died(self) -> None:
+        death = Death()
+        try:
+            result = os.waitid(os.P_PIDFD, self._fd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            pass  # not ours (yet): its parent died in this very moment; the sweep reaps it
+        else:
+            if result is None:
+                return
+            killed = result.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
+            death = Death(signal=result.si_status) if killed else Death(status=result.si_status)
+        self.forget()
+        if self._on_death is not None:
+            on_death, self._on_death = self._on_death, None
+            on_death(death)
+
+    def forget(self) -> None:
+        """Watch no more."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Guard:
+    """Kills a process group and removes its folder when we die, however we die. `release` when the group is gone."""
+
+    def __init__(self, group: int, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "guard", str(group), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+
+    @property
+    def pid(self) -> int:
+        """The guard's own process."""
+        return self._process.pid
+
+    def release(self) -> None:
+        """Let the guard go without killing. Waits for it: it has only to read one line."""
+        pipe = self._process.stdin
+        if pipe is not None and not pipe.closed:
+            with contextlib.suppress(OSError):
+                pipe.write(b"done\n")
+                pipe.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=2)
+
+
+def kill_group(group: int) -> None:
+    """SIGKILL to every process of the group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def children() -> set[int]:
+    """Our own children, dead ones that nobody waited for included."""
+    pids: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            pids |= {int(pid) for pid in (task / "children").read_text().split()}
+    return pids
+
+
+def reap(pid: int) -> bool:
+    """Wait for a dead child without blocking; whether it is gone."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None
+    except ChildProcessError:
+        return True
+
+
+def kill(pid: int) -> None:
+    """SIGKILL to one process that is our child, so the number cannot be another's."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

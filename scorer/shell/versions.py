@@ -1,0 +1,323 @@
+"""The versions of this pod: looks into the store, brings each wanted version up, and reports what cannot be served and why.
+
+    found ─▶ fetching ─▶ loading (zygote) ─▶ testing (throw-away fork) ─▶ starting ─▶ ready
+                 └──────────┴──────────────────┴─▶ unavailable, with the reason; the others do not notice
+
+A version that leaves the store drains. A zygote that dies is loaded anew beside its workers, which go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from pathlib import Path
+
+import structlog
+
+from scorer.core import selftest
+from scorer.core.catalogue import Version, absent, render, settled, wanted
+from scorer.core.cost import Cost
+from scorer.core.frames import cut, join
+from scorer.core.manifest import Manifest, ManifestError, check_names, digest_of, example_frames, parse_manifest
+from scorer.core.pool import Key
+from scorer.core.states import VersionState
+from scorer.settings import ScorerSettings
+from scorer.shell.environment import is_reference_blas, r_environment
+from scorer.shell.metrics import ScorerMetrics
+from scorer.shell.processes import Death
+from scorer.shell.store import CorruptError, Found, Store, StoreError
+from scorer.shell.workers import ThrowAway, Workers
+from scorer.shell.zygote import Zygote, ZygoteError
+from shared.wire import Frame, WireError, tensor_specs
+
+log = structlog.get_logger()
+
+
+class RefusedError(Exception):
+    """The version is not served; the message is the reason that is reported."""
+
+
+class Versions:
+    """Keeps the pod's versions as the store has them. `poll` again and again; `close` at the end."""
+
+    def __init__(
+        self,
+        settings: ScorerSettings,
+        store: Store,
+        workers: Workers,
+        metrics: ScorerMetrics,
+        run_dir: Path,
+        slots: int,
+        pod: str,
+    ) -> None:
+        self.versions: dict[Key, Version] = {}
+        self.store_error: str | None = "the store was not looked into yet"
+        self.absent: list[str] = []
+        self._settings = settings
+        self._store = store
+        self._workers = workers
+        self._metrics = metrics
+        self._run_dir = run_dir
+        self._slots = slots
+        self._pod = pod
+        self._loading = asyncio.Semaphore(max(1, min(slots, 4)))
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._was_ready = False
+        self._numbers = 0
+        self._catalogue: tuple[bytes, str] | None = None
+        workers.on_ready = self._first_worker
+
+    # what others ask
+
+    def catalogue(self) -> tuple[bytes, str]:
+        """The catalogue's JSON and ETag; made when something has changed."""
+        if self._catalogue is None:
+            self._catalogue = render(self._pod, self._slots, self.versions)
+        return self._catalogue
+
+    def not_ready(self) -> list[str]:
+        """Why the pod is not ready; empty if it is. Once ready, it stays so while it serves anything."""
+        states = [version.state for version in self.versions.values()]
+        if (self._was_ready and VersionState.READY in states) or settled(self.versions.values()):
+            self._was_ready = True
+            return []
+        reasons = [] if self.store_error is None else [f"store: {self.store_error}"]
+        reasons += [
+            f"{v.model} {v.version}: {v.reason or v.state}" for v in self.versions.values() if v.state != "ready"
+        ]
+        reasons += [f"{name} is not in the store" for name in self.absent]
+        return reasons or ["the store has no model"]
+
+    # the store
+
+    async def poll(self) -> None:
+        """Look into the store once, start what is new, drain what is gone. A store that is away changes nothing."""
+        try:
+            found = await self._store.list()
+        except StoreError as error:
+            if self.store_error != str(error):
+                log.warning("scorer.store.unreachable", error=str(error))
+            self.store_error = str(error)
+            return
+        self.store_error = None
+        here = {
+            (item.model, item.version): item
+            for item in found
+            if wanted(self._settings.models, (item.model, item.version))
+        }
+        self.absent = absent(self._settings.models, here)
+        for key, item in here.items():
+            self._notice(key, item)
+        for key in self.versions.keys() - here.keys():
+            self._retract(key)
+
+    def _notice(self, key: Key, item: Found) -> None:
+        version = self.versions.get(key)
+        if version is None:
+            version = self.versions[key] = Version(*key, item.tag)
+            log.info("scorer.version.found", model=item.model, version=item.version)
+        elif version.state is VersionState.UNAVAILABLE and (version.transient or version.tag != item.tag):
+            version.tag = item.tag
+            version.become(VersionState.FETCHING)
+        else:
+            if version.tag != item.tag:
+                log.error(
+                    "scorer.version.changed", model=item.model, version=item.version, effect="none until a restart"
+                )
+                version.tag = item.tag
+            return
+        self._load_in_background(version)
+
+    def _retract(self, key: Key) -> None:
+        version = self.versions[key]
+        if version.state is VersionState.DRAINING:
+            return
+        log.info("scorer.version.retracted", model=key[0], version=key[1])
+        if (task := self._tasks.get(key)) is not None:
+            task.cancel()
+        version.become(VersionState.DRAINING)
+        self._changed()
+        self._workers.perform(self._workers.pool.remove_version(key, time.monotonic()))
+
+    def tick(self) -> None:
+        """Forget what has drained: its last worker is gone."""
+        for key, version in list(self.versions.items()):
+            if (
+                version.state is VersionState.DRAINING
+                and key not in self._workers.pool.lines
+                and key not in self._tasks
+            ):
+                if (zygote := self._workers.zygotes.pop(key, None)) is not None:
+                    zygote.close()
+                del self.versions[key]
+                self._changed()
+
+    # one version
+
+    def _load_in_background(self, version: Version) -> None:
+        task = asyncio.get_running_loop().create_task(self._load(version))
+        self._tasks[version.key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(version.key, None))
+        self._changed()
+
+    async def _load(self, version: Version) -> None:
+        started = time.monotonic()
+        try:
+            async with self._loading:
+                await self._bring_up(version)
+        except StoreError as error:
+            self._refuse(version, f"the store cannot be read: {error}", transient=True)
+        except (RefusedError, ManifestError, CorruptError, ZygoteError, WireError) as error:
+            self._refuse(version, str(error))
+        except OSError as error:
+            self._refuse(version, f"R cannot be started: {error}", transient=True)
+        except Exception as error:
+            log.exception("scorer.version.failed", model=version.model, version=version.version)
+            self._refuse(version, f"internal error: {type(error).__name__}")
+        else:
+            self._metrics.load.observe(time.monotonic() - started)
+
+    def _refuse(self, version: Version, reason: str, *, transient: bool = False) -> None:
+        if version.state is VersionState.DRAINING:
+            return
+        version.become(VersionState.UNAVAILABLE, reason, transient=transient)
+        log.error("scorer.version.unavailable", model=version.model, version=version.version, reason=reason)
+        self._changed()
+
+    async def _bring_up(self, version: Version) -> None:
+        check_names(version.model, version.version)
+        data = await self._store.manifest(version.model, version.version)
+        version.digest = digest_of(data)
+        manifest = version.manifest = parse_manifest(data, version.model, version.version)
+        example, expected = example_frames(manifest)
+        folder = await self._store.package(manifest, data, version.digest)
+        version.become(VersionState.LOADING)
+        zygote = self._start_zygote(version, folder)
+        try:
+            await zygote.loaded(self._settings.max_load_s)
+            version.warnings = zygote.warnings
+            version.become(VersionState.TESTING)
+            self._changed()
+            await self._prove(version, manifest, zygote, example, expected)
+        except BaseException:
+            zygote.close()
+            raise
+        self._serve(version, manifest, zygote)
+
+    def _start_zygote(self, version: Version, package: Path) -> Zygote:
+        self._numbers += 1
+        folder = self._run_dir / f"z{self._numbers}"
+        program = str(Path(self._settings.r_home) / "bin" / "R") if self._settings.r_home else "R"
+        quoted = str(package).replace("\\", "\\\\").replace("'", "\\'")
+        command = [program, "--vanilla", "--no-echo", "-e", f"scoregate::run_zygote('{quoted}')"]
+        zygote: Zygote | None = None
+
+        def died(death: Death) -> None:
+            if zygote is not None:
+                self._workers.started.discard(zygote)
+                self._zygote_died(version, zygote, death)
+
+        zygote = Zygote(command, folder, r_environment(self._settings.r_libs, folder), died)
+        self._workers.started.add(zygote)
+        log.info("scorer.zygote.started", model=version.model, version=version.version, pid=zygote.pid)
+        return zygote
+
+    def _zygote_died(self, version: Version, zygote: Zygote, death: Death) -> None:
+        if zygote.closed or self._workers.zygotes.get(version.key) is not zygote:
+            return
+        log.error("scorer.zygote.died", model=version.model, version=version.version, pid=zygote.pid, death=str(death))
+        del self._workers.zygotes[version.key]
+        if version.state is VersionState.READY:  # its workers go on; a new zygote comes beside them
+            version.become(VersionState.FETCHING, f"its zygote died ({death})")
+            self._load_in_background(version)
+
+    def _serve(self, version: Version, manifest: Manifest, zygote: Zygote) -> None:
+        key = version.key
+        if version.state is VersionState.DRAINING:
+            zygote.close()
+            return
+        version.become(VersionState.STARTING)
+        self._workers.zygotes[key] = zygote
+        measured = manifest.measured
+        cost = Cost()
+        if measured.fixed_ms is not None:
+            cost.fixed_s = measured.fixed_ms / 1000
+        if measured.row_ms is not None:
+            cost.row_s = measured.row_ms / 1000
+        now = time.monotonic()
+        pool = self._workers.pool
+        self._workers.perform(
+            pool.add_version(key, manifest.signature, batchable=version.batchable, cost=cost, now=now)
+        )
+        self._changed()
+
+    def _first_worker(self, key: Key) -> None:
+        version = self.versions.get(key)
+        if version is not None and version.state is VersionState.STARTING:
+            version.become(VersionState.READY)
+            log.info(
+                "scorer.version.ready", model=key[0], version=key[1], batchable=version.batchable, close=version.close
+            )
+            self._changed()
+
+    def _changed(self) -> None:
+        self._catalogue = None
+
+    # the self-test
+
+    async def _prove(
+        self, version: Version, manifest: Manifest, zygote: Zygote, example: Frame, expected: Frame
+    ) -> None:
+        """Reproduce the example in a throw-away fork, then in all sizes; then let the zygote warm itself up with it."""
+        limit_s = self._settings.max_load_s
+        test = await self._workers.throw_away(zygote, limit_s)
+        try:
+            answered = await self._score(test, manifest, example)
+            verdict = selftest.reproduces(manifest.signature.outputs, expected, answered)
+            if not verdict.reproduced:
+                raise RefusedError(f"self-test: {verdict.reason}")
+            version.close = verdict.close
+            reason = manifest.batchable_reason if not manifest.batchable else await self._disagrees(
+                test, manifest, zygote, example, answered
+            )  # fmt: skip
+            version.batchable = manifest.batchable and reason is None
+            version.batchable_reason = reason
+        finally:
+            test.close()
+        file = zygote.folder / "example"
+        file.write_bytes(join(example))
+        await zygote.warm(example.rows, file, limit_s)
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+    async def _disagrees(
+        self, test: ThrowAway, manifest: Manifest, zygote: Zygote, example: Frame, answered: Frame
+    ) -> str | None:
+        if not is_reference_blas(zygote.blas):
+            return f"R uses {zygote.blas or 'an unknown BLAS'}, whose answers may depend on the batch"
+        for size in selftest.SIZES:
+            pieces = selftest.plan(manifest.signature.inputs, example, size)
+            answers = [await self._score(test, manifest, piece) for piece in pieces]
+            if (reason := selftest.disagreement(manifest.signature.outputs, answered, size, answers)) is not None:
+                return reason
+        return None
+
+    async def _score(self, test: ThrowAway, manifest: Manifest, frame: Frame) -> Frame:
+        reply = await test.score(frame, self._settings.max_load_s)
+        if reply.status != 200:
+            raise RefusedError(f"self-test: {reply.body.decode(errors='replace')[:500]}")
+        return cut(tensor_specs(manifest.signature.outputs), reply.rows, reply.body)
+
+    # the end
+
+    async def close(self) -> None:
+        """Stop loading, end every zygote with all of its workers."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for zygote in self._workers.zygotes.values():
+            zygote.close()
+        await asyncio.to_thread(shutil.rmtree, self._run_dir, ignore_errors=True)

@@ -1,0 +1,359 @@
+"""The worker processes of this pod: carries out what the pool decides, and tells it what happens.
+
+Everything between a request and its worker is callbacks: no task, no lock, no queue of its own. The pool's methods return
+effects; `perform` does each at once and feeds what follows from it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from scorer.core.frames import cut, join
+from scorer.core.pool import Answer, Call, Cause, Effect, End, Failure, Fork, Key, Pool, Run, Send
+from scorer.shell.metrics import ScorerMetrics
+from scorer.shell.processes import Death, Watched
+from scorer.shell.worker import Reply, WorkerConnection, WorkerLostError
+from scorer.shell.zygote import Zygote, ZygoteError
+from shared.wire import Frame, WireError
+
+log = structlog.get_logger()
+_MIB = 1024 * 1024
+_MAX_START_S = 15.0
+_LOST_GRACE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """What one worker may use, and for how long."""
+
+    predict_s: float
+    grace_s: float
+    ping_s: float
+    headroom_bytes: int
+    file_bytes: int
+    answer_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """A forked worker as a process and a socket."""
+
+    number: int
+    key: Key
+    zygote: Zygote
+    folder: Path
+    watched: Watched | None = None
+    connection: WorkerConnection | None = None
+    timer: asyncio.TimerHandle | None = None
+    ordered_s: float = 0.0
+    last_ping_s: float = 0.0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def pid(self) -> int | None:
+        """None until the zygote has told it."""
+        return self.watched.pid if self.watched else None
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.folder / "s"
+
+
+class Workers:
+    """Forks, sends to, pings and kills workers. `answer` is called with every call that has its answer."""
+
+    def __init__(
+        self, pool: Pool, limits: WorkerLimits, metrics: ScorerMetrics, answer: Callable[[Answer], None]
+    ) -> None:
+        self.pool = pool
+        self.zygotes: dict[Key, Zygote] = {}
+        self.processes: dict[int, Process] = {}
+        self.on_ready: Callable[[Key], None] = lambda _: None
+        self._limits = limits
+        self._metrics = metrics
+        self._answer = answer
+        self._loop = asyncio.get_running_loop()
+        self._throw_away = 0
+        self.started: set[Zygote] = set()  # every zygote that is alive, those that still load included
+        self.tests: set[ThrowAway] = set()
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Do what the pool decided, and what follows from it."""
+        for effect in effects:
+            match effect:
+                case Send():
+                    self._send(effect.worker, effect.run)
+                case Answer():
+                    self._answer(effect)
+                case Fork():
+                    self._fork(effect)
+                case End():
+                    self._end(effect.worker, effect.cause)
+
+    def submit(self, call: Call) -> None:
+        """Take a call; its answer comes by `answer`. Raises what `Pool.submit` raises."""
+        self.perform(self.pool.submit(call, time.monotonic()))
+
+    def tick(self) -> None:
+        """A few times a second: what the pool put off, and pings of idle workers."""
+        now = time.monotonic()
+        self.perform(self.pool.tick(now))
+        for process in list(self.processes.values()):
+            if now - process.last_ping_s >= self._limits.ping_s and self.pool.check(process.number, now):
+                self._ping(process, now)
+
+    def pids(self) -> set[int]:
+        """Every child that is ours by intent: workers, self-tests, zygotes, their guards."""
+        pids = {process.pid for process in self.processes.values() if process.pid is not None}
+        pids |= {test.watched.pid for test in self.tests if test.watched is not None}
+        return pids | {pid for zygote in self.started for pid in (zygote.pid, zygote.guard_pid)}
+
+    # one worker's life
+
+    def _fork(self, order: Fork) -> None:
+        zygote = self.zygotes.get(order.key)
+        if zygote is None:
+            self._not_started(order.worker)
+            return
+        process = Process(order.worker, order.key, zygote, zygote.folder / f"w{order.worker}")
+        process.ordered_s = process.last_ping_s = time.monotonic()
+        self.processes[order.worker] = process
+        self._start(process)
+
+    def _start(self, process: Process) -> None:
+        try:
+            process.folder.mkdir(mode=0o700)
+            process.zygote.fork(process.number, process.folder, lambda word, rest: self._heard(process, word, rest))
+        except (OSError, ZygoteError) as error:
+            log.warning("scorer.worker.not_started", model=process.key, error=str(error))
+            self._not_started(process.number)
+            return
+        process.timer = self._loop.call_later(_MAX_START_S, self._overdue_start, process)
+
+    def _not_started(self, number: int) -> None:
+        """Later, not now: the pool is in the middle of its effects."""
+        self._loop.call_soon(self._gone, number, Death())
+
+    def _heard(self, process: Process, word: str, rest: list[str]) -> None:
+        if word == "forked":
+            try:
+                process.watched = Watched(int(rest[0]), lambda death: self._gone(process.number, death))
+            except (OSError, ValueError, IndexError):
+                self._gone(process.number, Death())
+                return
+            self._set_limits(process.watched.pid)
+            if process.number not in self.processes:  # was to end before it had begun
+                process.watched.kill()
+        elif word == "listening" and process.number in self.processes:
+            task = self._loop.create_task(self._connect(process))
+            process.tasks.add(task)
+            task.add_done_callback(process.tasks.discard)
+
+    async def _connect(self, process: Process) -> None:
+        try:
+            process.connection = await WorkerConnection.connect(process.socket, self._limits.answer_bytes)
+        except OSError as error:
+            log.warning("scorer.worker.not_started", model=process.key, pid=process.pid, error=str(error))
+            self.end(process.number, Cause.NOT_STARTED)
+            return
+        # A death is seen by its pidfd within milliseconds; what is still there after that is not, but is of no use.
+        process.connection.on_lost = lambda: self._loop.call_later(_LOST_GRACE_S, self._lost, process)
+        if process.timer is not None:
+            process.timer.cancel()
+        now = time.monotonic()
+        self._metrics.fork.observe(now - process.ordered_s)
+        log.info("scorer.worker.ready", model=process.key[0], version=process.key[1], pid=process.pid)
+        self.perform(self.pool.worker_ready(process.number, now))
+        self.on_ready(process.key)
+
+    def _lost(self, process: Process) -> None:
+        self.end(process.number, Cause.UNANSWERED)
+
+    def _overdue_start(self, process: Process) -> None:
+        self.end(process.number, Cause.NOT_STARTED)
+
+    def end(self, number: int, cause: Cause) -> None:
+        """Have a worker killed."""
+        self.perform(self.pool.end_worker(number, cause, time.monotonic()))
+
+    def _end(self, number: int, cause: Cause) -> None:
+        process = self.processes.get(number)
+        if process is None:
+            self._not_started(number)
+            return
+        level = log.info if cause is Cause.RETIRED else log.warning
+        level("scorer.worker.ended", model=process.key[0], version=process.key[1], pid=process.pid, cause=str(cause))
+        if process.watched is not None:
+            process.watched.kill()
+        else:
+            self._not_started(number)
+
+    def _gone(self, number: int, death: Death) -> None:
+        process = self.processes.pop(number, None)
+        worker = self.pool.workers.get(number)
+        cause = worker.cause if worker is not None and worker.cause is not None else Cause.DIED
+        if process is not None:
+            if process.timer is not None:
+                process.timer.cancel()
+            if process.connection is not None:
+                process.connection.on_lost = _nothing
+                process.connection.close()
+            process.zygote.forget(number) if process.watched is not None else None
+            shutil.rmtree(process.folder, ignore_errors=True)
+            if cause is Cause.DIED:
+                log.warning(
+                    "scorer.worker.died",
+                    model=process.key[0],
+                    version=process.key[1],
+                    pid=process.pid,
+                    death=str(death),
+                    items=worker.run.items if worker is not None and worker.run is not None else 0,
+                )
+            self._metrics.ended.labels(*process.key, str(cause)).inc()
+        jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
+        self.perform(self.pool.worker_gone(number, time.monotonic(), jitter=jitter))
+
+    def _set_limits(self, pid: int) -> None:
+        limits = self._limits
+        with contextlib.suppress(OSError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
+            if limits.headroom_bytes:
+                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+                most = pages * resource.getpagesize() + limits.headroom_bytes
+                resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
+
+    # predictions and pings
+
+    def _send(self, number: int, run: Run) -> None:
+        process = self.processes[number]
+        assert process.connection is not None  # noqa: S101 - it was ready
+        now = time.monotonic()
+        process.last_ping_s = now  # an answer is as good as a ping
+        process.timer = self._loop.call_later(self._limits.predict_s + self._limits.grace_s, self._hung, process)
+        self._metrics.run_items.observe(run.items)
+        process.connection.predict(join(run.frame), run.frame.rows, lambda reply: self._replied(process, run, reply))
+
+    def _hung(self, process: Process) -> None:
+        self.end(process.number, Cause.HUNG)
+
+    def _replied(self, process: Process, run: Run, reply: Reply | WorkerLostError) -> None:
+        if process.timer is not None:
+            process.timer.cancel()
+        now = process.last_ping_s = time.monotonic()
+        if isinstance(reply, WorkerLostError):
+            return  # `on_lost` sees to it
+        self._metrics.predict.labels(*run.key).observe(now - run.started_s)
+        effects = self.pool.run_done(process.number, self._result(run, reply), now, retire=b"x-retire" in reply.headers)
+        self.perform(effects)
+
+    def _result(self, run: Run, reply: Reply) -> Frame | Failure:
+        if reply.status != 200:
+            code = reply.headers.get(b"x-error-code", b"prediction_failed").decode(errors="replace")
+            return Failure(code, reply.body.decode(errors="replace")[:2000] or "R could not score these rows")
+        line = self.pool.lines.get(run.key)
+        try:
+            return cut(line.outputs if line else (), reply.rows, reply.body)
+        except WireError as error:
+            return Failure("bad_output", str(error))
+
+    def _ping(self, process: Process, now: float) -> None:
+        assert process.connection is not None  # noqa: S101 - it was ready
+        process.last_ping_s = now
+        process.timer = self._loop.call_later(
+            max(1.0, self._limits.ping_s), lambda: self.end(process.number, Cause.UNANSWERED)
+        )
+
+        def ponged(reply: Reply | WorkerLostError) -> None:
+            if process.timer is not None:
+                process.timer.cancel()
+            if isinstance(reply, Reply):
+                self.perform(self.pool.checked(process.number, time.monotonic()))
+
+        process.connection.ping(ponged)
+
+    # the self-test's own worker, which no call ever reaches
+
+    async def throw_away(self, zygote: Zygote, timeout_s: float) -> ThrowAway:
+        """A fork for the self-test. Raises ZygoteError if it does not come to listen."""
+        self._throw_away -= 1
+        number = self._throw_away
+        folder = zygote.folder / f"t{-number}"
+        folder.mkdir(mode=0o700)
+        test = ThrowAway(folder, self.tests)
+        zygote.fork(number, folder, test.heard)
+        test.limit = self._set_limits
+        try:
+            async with asyncio.timeout(timeout_s):
+                await test.listening
+                test.connection = await WorkerConnection.connect(folder / "s", self._limits.answer_bytes)
+        except (TimeoutError, OSError) as error:
+            test.close()
+            raise ZygoteError("a fork of the zygote did not come to listen") from error
+        finally:
+            zygote.forget(number)
+        return test
+
+
+class ThrowAway:
+    """A worker for the self-test. `close` kills it."""
+
+    def __init__(self, folder: Path, known: set[ThrowAway]) -> None:
+        self.folder = folder
+        self._known = known
+        known.add(self)
+        self.connection: WorkerConnection | None = None
+        self.limit: Callable[[int], None] = lambda _: None
+        self.watched: Watched | None = None
+        self.listening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def heard(self, word: str, rest: list[str]) -> None:
+        """News from the zygote."""
+        if word == "forked":
+            with contextlib.suppress(OSError):
+                self.watched = Watched(int(rest[0]), self._died)
+                self.limit(self.watched.pid)
+        elif not self.listening.done():
+            self.listening.set_result(None)
+
+    async def score(self, frame: Frame, timeout_s: float) -> Reply:
+        """Predict one frame. Raises ZygoteError if it dies or takes too long."""
+        assert self.connection is not None  # noqa: S101 - it listens
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.connection.ask(join(frame), frame.rows)
+        except TimeoutError as error:
+            raise ZygoteError(f"the example was not scored within {timeout_s:g} s") from error
+        except WorkerLostError as error:
+            raise ZygoteError("R crashed while it scored the example") from error
+
+    def close(self) -> None:
+        """Kill it."""
+        if self.connection is not None:
+            self.connection.close()
+        if self.watched is not None:
+            self.watched.kill()
+        else:
+            self._known.discard(self)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _died(self, death: Death) -> None:
+        self._known.discard(self)
+        if not self.listening.done():
+            self.listening.set_exception(OSError(f"it died ({death})"))
+            self.listening.exception()
+
+
+def _nothing() -> None:
+    """Its death is known already."""
