@@ -13,6 +13,8 @@ from shared.errors import InvalidDataError
 
 MAX_LISTED = 100
 SEARCH_S = 0.05
+#: Where there is no clock: how often `exhausted` may be asked, which readers do every 64 values.
+MAX_LOOKS = 400
 #: Most characters of a caller's own text that a message repeats.
 MAX_ECHO = 60
 
@@ -67,16 +69,17 @@ def listing(names: Iterable[str], most: int = 10) -> str:
 class Findings:
     """The problems found so far, and how long the search for more has taken.
 
-    `clock` gives seconds on any monotonic scale. The caller says when its own work begins and pauses (`resume`, `pause`), so
+    `clock` gives seconds on any monotonic scale; without one the search ends after `MAX_LOOKS` looks. The caller says when its own work begins and pauses (`resume`, `pause`), so
     that time in which others run does not count.
     """
 
-    __slots__ = ("_clock", "_resumed_at", "_spent_s", "listed", "total")
+    __slots__ = ("_clock", "_looks_left", "_resumed_at", "_spent_s", "listed", "total")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float] | None) -> None:
         self.listed: list[dict[str, Any]] = []
         self.total = 0
-        self._clock = clock
+        self._clock = clock or (lambda: 0.0)
+        self._looks_left = MAX_LOOKS if clock is None else -1
         self._spent_s = 0.0
         self._resumed_at: float | None = None
 
@@ -112,6 +115,9 @@ class Findings:
         """Whether the time for listing further problems is over. Never true before the first problem."""
         if not self.total:
             return False
+        self._looks_left -= 1
+        if self._looks_left == 0:
+            return True
         running = self._clock() - self._resumed_at if self._resumed_at is not None else 0.0
         return self._spent_s + running >= SEARCH_S
 

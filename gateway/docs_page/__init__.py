@@ -43,7 +43,10 @@ class Asset:
 
 
 def load_assets() -> Mapping[str, Asset]:
-    """All files by name, `index.html` for `/docs` itself; read once at start. Raises FileNotFoundError if the package is not whole."""
+    """All files by name, `index.html` for `/docs` itself; read once at start.
+
+    Raises FileNotFoundError if the package is not whole.
+    """
     spec = find_spec("flask_swagger_ui")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the package flask-swagger-ui is not installed: install scoregate[gateway]")

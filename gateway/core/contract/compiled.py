@@ -7,7 +7,6 @@ caller to let others run.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -62,8 +61,7 @@ class Contract:
         self.row_writer = RowWriter(self.outputs, entry.signature.kind)
         self.position = {field.name: index for index, field in enumerate(self.inputs)}
         self.lists: tuple[Callable[[bytes], list[Any]], ...] = tuple(
-            msgspec.json.Decoder(list[form.json_type]).decode
-            for form in self.forms  # type: ignore[name-defined]
+            msgspec.json.Decoder(form.list_type).decode for form in self.forms
         )
         #: Decodes a JSON array of rows; None where a column's name cannot be a struct's (it holds a quote or backslash).
         self.row_list: Callable[[bytes], list[Any]] | None = None
@@ -79,8 +77,8 @@ class Contract:
         try:
             row = msgspec.defstruct("Row", [(f"c{i}", form.json_type) for i, form in enumerate(self.forms)], **options)
             whole = msgspec.defstruct(
-                "Columns", [(f"c{i}", list[form.json_type]) for i, form in enumerate(self.forms)], **options
-            )  # type: ignore[name-defined]
+                "Columns", [(f"c{i}", form.list_type) for i, form in enumerate(self.forms)], **options
+            )
         except ValueError:
             return
         self.row_list = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]
@@ -94,7 +92,7 @@ class Contract:
 
     # --- in
 
-    def parse(self, body: bytes, clock: Clock = time.perf_counter) -> Frame:
+    def parse(self, body: bytes, clock: Clock | None = None) -> Frame:
         """The rows of a `/v1` body, in one go.
 
         Raises MalformedRequestError (not JSON, not UTF-8), InvalidDataError (with every problem) and PayloadTooLargeError
@@ -107,13 +105,13 @@ class Contract:
                 return finish(Reader(self, body, clock, chunk_bytes=0).read())
         return finish(self.parse_steps(body, clock))
 
-    def parse_steps(self, body: bytes, clock: Clock = time.perf_counter) -> Steps[Frame]:
+    def parse_steps(self, body: bytes, clock: Clock | None = None) -> Steps[Frame]:
         """As `parse`, in steps of a few milliseconds: the generator pauses between them and returns the frame."""
         if len(body) <= STEP_BYTES:
             return self.parse(body, clock)
         return (yield from Reader(self, body, clock).read())
 
-    def parse_v2(self, body: bytes, header_length: int | None = None, clock: Clock = time.perf_counter) -> OipRequest:
+    def parse_v2(self, body: bytes, header_length: int | None = None, clock: Clock | None = None) -> OipRequest:
         """A `/v2` infer body; `header_length` is `Inference-Header-Content-Length`, None without that header. Raises as `parse`."""
         if (len(body) if header_length is None else header_length) <= STEP_BYTES:
             try:
@@ -123,7 +121,7 @@ class Contract:
         return finish(OipReader(self, body, header_length, clock).read_request())
 
     def parse_v2_steps(
-        self, body: bytes, header_length: int | None = None, clock: Clock = time.perf_counter
+        self, body: bytes, header_length: int | None = None, clock: Clock | None = None
     ) -> Steps[OipRequest]:
         """As `parse_v2`, in steps."""
         if len(body) <= STEP_BYTES:

@@ -29,9 +29,8 @@ MAX_TEXT_BYTES = 1024 * 1024
 MAX_INTEGER = 2**31 - 1
 
 # Kinds of JSON value, as `gateway.core.contract.tokens` finds them.
-STRING, NUMBER, BOOLEAN, NULL, NOT_FINITE, OBJECT, ARRAY, LONG_STRING = (
-    "string number boolean null nan object array long".split()
-)
+STRING, NUMBER, BOOLEAN, NULL = "string", "number", "boolean", "null"
+NOT_FINITE, OBJECT, ARRAY, LONG_STRING = "nan", "object", "array", "long"
 
 #: One value of a column as `shared.wire.pack` takes it.
 Value = float | int | bool | str | None
@@ -87,7 +86,7 @@ def describe(kind: str, value: Any) -> str:
         case "null":
             return "null"
         case "nan":
-            return value.decode("ascii", "replace")
+            return str(value, "ascii", "replace")
         case "object":
             return "an object"
         case "array":
@@ -121,6 +120,19 @@ class Form:
 
     def _or_null(self, kind: Any) -> Any:
         return kind | None if self.nullable else kind
+
+    @property
+    def list_type(self) -> Any:
+        """The type msgspec decodes an array of values as."""
+        kind: Any = list
+        return kind[self.json_type]
+
+    @property
+    def nested_type(self) -> Any:
+        """The type msgspec decodes an array of arrays of one value as."""
+        outer: Any = list
+        inner: Any = tuple
+        return outer[inner[self.json_type]]
 
     def pack(self, values: Sequence[Any]) -> Buffers:
         """The frame's buffers of decoded values; raises UnfitError where they need the exact way."""
@@ -200,8 +212,9 @@ class SingleForm(NumberForm):
         return (array("d", [w if w != w else n for w, n in zip(wide, narrow, strict=True)]).tobytes(),)  # noqa: PLR0124 — NA keeps its payload
 
     def _check(self, kind: str, value: Any) -> Value:
-        number = super()._check(kind, value)
-        single: float = array("f", [number])[0]  # type: ignore[list-item]
+        if kind != NUMBER:
+            raise self._wrong_type(kind, value)
+        single = array("f", [double_of(value)])[0]
         if single in (inf, -inf):
             raise RefusedError("out_of_range", f"{_number(value)} is beyond what FP32 can hold, ±3.403e38")
         return single
@@ -237,7 +250,7 @@ class IntegerForm(Form):
 
     def _whole(self, value: float) -> int:
         if value.__class__ is int:
-            return value  # type: ignore[return-value]
+            return int(value)
         if not value.is_integer() or not (self.low <= value <= self.high or (self.sentinel and value == NA_INTEGER)):
             raise UnfitError
         return int(value)
@@ -369,13 +382,12 @@ class TextForm(Form):
     def pack(self, values: Sequence[Any]) -> Buffers:
         """Lengths and text apart, as the wire has them."""
         if self.nullable and None in values:
-            encoded = [None if value is None else value.encode() for value in values]
-            lengths = array("i", [NA_INTEGER if value is None else len(value) for value in encoded])
-            text = b"".join(filter(None, encoded))
+            encoded = [b"" if value is None else value.encode() for value in values]
+            lengths = array("i", [NA_INTEGER if v is None else len(e) for v, e in zip(values, encoded, strict=True)])
         else:
             encoded = [value.encode() for value in values]
             lengths = array("i", map(len, encoded))
-            text = b"".join(encoded)
+        text = b"".join(encoded)
         if b"\0" in text or (len(text) > MAX_TEXT_BYTES and max(lengths) > MAX_TEXT_BYTES):
             raise UnfitError
         return lengths.tobytes(), text

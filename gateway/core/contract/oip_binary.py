@@ -52,7 +52,7 @@ def numbers(
     field: Field, datatype: str, data: memoryview, where: tuple[str | int, ...], findings: Findings
 ) -> Steps[Buffers]:
     """One column sent as numbers. `data` has the datatype's size times the rows; what does not fit goes to `findings`."""
-    convert = _CONVERT[field.type](field, datatype)
+    convert = converter(field, datatype)
     parts: list[Buffers] = []
     width = WIDTH[datatype]
     for start in range(0, len(data) // width, _STEP):
@@ -68,6 +68,38 @@ def numbers(
         yield
         findings.resume()
     return join(parts)
+
+
+def converter(field: Field, datatype: str) -> Callable[[Any], _Converted]:
+    """What packs an array of this datatype for this column, and says which values do not fit."""
+    return _CONVERT[field.type](field, datatype)
+
+
+def few_numbers(convert: Callable[[Any], _Converted], datatype: str, data: memoryview) -> Buffers:
+    """As `numbers`, in one go, for little data; raises UnfitError where something does not fit."""
+    values = array(TYPECODES[datatype])
+    values.frombytes(data)
+    refused, part = convert(values)
+    if refused:
+        raise UnfitError
+    return part
+
+
+def few_texts(form: Form, data: memoryview, rows: int) -> Buffers:
+    """As `texts`, in one go, for little data without missing rows; raises UnfitError."""
+    values = []
+    at, size = 0, len(data)
+    for _ in range(rows):
+        start = at + 4
+        if start > size or (at := start + _length_at(data, at)[0]) > size:
+            raise UnfitError
+        try:
+            values.append(str(data[start:at], "utf-8"))
+        except UnicodeDecodeError:
+            raise UnfitError from None
+    if at != size:
+        raise UnfitError
+    return form.pack_texts(values)
 
 
 #: (index, code, detail) of each value that does not fit, and the packed values.

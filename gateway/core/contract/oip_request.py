@@ -24,12 +24,12 @@ from gateway.core.contract.forms import (
     may_hold_negative_zero,
 )
 from gateway.core.contract.oip import ACCEPTED, MISSING_PREFIX, form_for
-from gateway.core.contract.oip_binary import WIDTH, numbers, texts
+from gateway.core.contract.oip_binary import WIDTH, converter, few_numbers, few_texts, numbers, texts
 from gateway.core.contract.reader import CHUNK_BYTES, Column, Reader, StopLookingError, decoded
 from gateway.core.contract.tokens import Scanner, Steps
 from gateway.core.problems import echo, listing, pointer
 from shared.errors import MalformedRequestError
-from shared.signature import Field, Type
+from shared.signature import Field
 from shared.wire import Frame, pack, unpack
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class Forms:
     """The forms of a contract's columns under each datatype, made when first asked for."""
 
     def __init__(self) -> None:
+        self._converters: dict[tuple[str, str], Callable[[Any], Any]] = {}
         self._made: dict[tuple[str, str], tuple[Form, Callable[[bytes], Any], Callable[[bytes], Any]]] = {}
 
     def get(self, field: Field, datatype: str) -> tuple[Form, Callable[[bytes], Any], Callable[[bytes], Any]]:
@@ -129,87 +130,89 @@ class Forms:
         key = field.name, datatype
         if (found := self._made.get(key)) is None:
             form = form_for(field, datatype)
-            flat = msgspec.json.Decoder(list[form.json_type]).decode  # type: ignore[name-defined]
-            nested = msgspec.json.Decoder(list[tuple[form.json_type]]).decode  # type: ignore[name-defined]
+            flat = msgspec.json.Decoder(form.list_type).decode
+            nested = msgspec.json.Decoder(form.nested_type).decode
             found = self._made[key] = form, flat, nested
+        return found
+
+    def converter(self, field: Field, datatype: str) -> Callable[[Any], Any]:
+        """What packs binary numbers of this datatype."""
+        key = field.name, datatype
+        if (found := self._converters.get(key)) is None:
+            found = self._converters[key] = converter(field, datatype)
         return found
 
 
 def parse_fast(contract: Contract, body: bytes, header_length: int | None) -> OipRequest:
-    """A usual request; raises UnfitError where the exact way must decide. For heads up to `CHUNK_BYTES`."""
+    """A usual request; raises UnfitError where the exact way must decide. For bodies up to `CHUNK_BYTES`."""
     head = body if header_length is None else body[:header_length]
     request = decoded(_decode, head)
     if len(request.inputs) != len(contract.inputs):
         raise UnfitError
+    rows = request.inputs[0].shape[0] if request.inputs and request.inputs[0].shape else 0
+    if not 1 <= rows <= contract.max_rows:
+        raise UnfitError
     colons = _colons(request)
     columns: dict[str, Buffers] = {}
-    rows = -1
-    at = len(head)
-    view = memoryview(body)
+    binary = memoryview(body)[len(head) :]
     for tensor in request.inputs:
         position = contract.position.get(tensor.name)
-        if (
-            position is None
-            or tensor.name in columns
-            or not 1 <= len(tensor.shape) <= 2
-            or tensor.shape[1:] not in ([], [1])
-        ):
+        if position is None or tensor.name in columns or tensor.shape not in ([rows], [rows, 1]):
             raise UnfitError
         field = contract.inputs[position]
-        if tensor.datatype not in ACCEPTED[field.type]:
+        if tensor.datatype not in ACCEPTED[field.type] or (tensor.data is UNSET) == (tensor.parameters is UNSET):
             raise UnfitError
-        count = tensor.shape[0]
-        if not 1 <= count <= contract.max_rows or rows not in (-1, count):
-            raise UnfitError
-        rows = count
         if tensor.data is not UNSET:
-            if tensor.parameters is not UNSET:
-                raise UnfitError
-            form, flat, nested = contract.oip_forms.get(field, tensor.datatype)
-            raw = bytes(tensor.data)
-            try:
-                values = decoded(flat, raw)
-            except UnfitError:
-                if len(tensor.shape) != 2:
-                    raise
-                values = flatten(decoded(nested, raw))
-            if len(values) != count or (form.numeric and may_hold_negative_zero(raw)):
-                raise UnfitError
+            form, values = _fast_values(contract, field, tensor, rows)
+            columns[tensor.name] = form.pack(values)
             if form.may_hold_colons:
                 colons += form.colons(values)
-            columns[tensor.name] = form.pack(values)
-            continue
-        if tensor.parameters is UNSET or tensor.parameters.binary_data_size is UNSET or header_length is None:
-            raise UnfitError
-        size = tensor.parameters.binary_data_size
-        width = WIDTH.get(tensor.datatype)
-        if width is None or size != count * width or at + size > len(body) or not _passes(field, tensor.datatype):
-            raise UnfitError
-        columns[tensor.name] = (bytes(view[at : at + size]),)
-        at += size
-    if at != len(body) or head.count(b":") != colons or b"\\u003" in head:
+        else:
+            size = tensor.parameters.binary_data_size
+            if size is UNSET or size < 0 or size > len(binary):
+                raise UnfitError
+            columns[tensor.name] = _fast_binary(contract, field, tensor.datatype, binary[:size], rows)
+            binary = binary[size:]
+    if len(binary) or head.count(b":") != colons or b"\\u003" in head:
         raise UnfitError
     frame = Frame(rows, tuple([buffer for field in contract.inputs for buffer in columns[field.name]]))
+    return OipRequest(frame, None if request.id is UNSET else request.id, _fast_outputs(contract, request))
+
+
+def _fast_values(contract: Contract, field: Field, tensor: _Tensor, rows: int) -> tuple[Form, list[Any]]:
+    form, flat, nested = contract.oip_forms.get(field, tensor.datatype)
+    raw = bytes(tensor.data)  # type: ignore[arg-type]
+    try:
+        values = decoded(flat, raw)
+    except UnfitError:
+        if len(tensor.shape) != 2:
+            raise
+        values = flatten(decoded(nested, raw))
+    if len(values) != rows or (form.numeric and may_hold_negative_zero(raw)):
+        raise UnfitError
+    return form, values
+
+
+def _fast_binary(contract: Contract, field: Field, datatype: str, data: memoryview, rows: int) -> Buffers:
+    if datatype == "BYTES":
+        return few_texts(contract.oip_forms.get(field, "BYTES")[0], data, rows)
+    if len(data) != rows * WIDTH[datatype]:
+        raise UnfitError
+    return few_numbers(contract.oip_forms.converter(field, datatype), datatype, data)
+
+
+def _fast_outputs(contract: Contract, request: _Request) -> tuple[Requested, ...]:
     default = request.parameters is not UNSET and request.parameters.binary_data_output is True
     if request.outputs is UNSET or not request.outputs:
-        outputs = tuple([Requested(index, default) for index in range(len(contract.outputs))])
-    else:
-        chosen = []
-        for output in request.outputs:
-            index = contract.output_position.get(output.name)
-            if index is None or any(index == other.index for other in chosen):
-                raise UnfitError
-            asked = UNSET if output.parameters is UNSET else output.parameters.binary_data
-            chosen.append(Requested(index, default if asked is UNSET else asked))
-        outputs = tuple(chosen)
-    return OipRequest(frame, request.id if request.id is not UNSET else None, outputs)
-
-
-def _passes(field: Field, datatype: str) -> bool:
-    """Whether these bytes are the column's buffer as they are, whatever they hold."""
-    if datatype == "FP64":
-        return field.nullable
-    return datatype == "INT32" and field.type is Type.INTEGER and field.nullable
+        return tuple([Requested(index, default) for index in range(len(contract.outputs))])
+    chosen: dict[int, Requested] = {}
+    for output in request.outputs:
+        index = contract.output_position.get(output.name)
+        if index is None or index in chosen:
+            raise UnfitError
+        asked = UNSET if output.parameters is UNSET else output.parameters.binary_data
+        chosen[index] = Requested(index, default if asked is UNSET else asked)
+    return tuple(chosen.values())
 
 
 # --- the exact way
@@ -233,7 +236,12 @@ class OipReader(Reader):
     """One request, read in steps."""
 
     def __init__(
-        self, contract: Contract, body: bytes, header_length: int | None, clock: Clock, chunk_bytes: int = CHUNK_BYTES
+        self,
+        contract: Contract,
+        body: bytes,
+        header_length: int | None,
+        clock: Clock | None,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         if header_length is not None and not 0 <= header_length <= len(body):
             raise MalformedRequestError(

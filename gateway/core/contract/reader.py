@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.core.contract.forms import (
+    ARRAY,
     LONG_STRING,
     STRING,
     Buffers,
@@ -49,6 +50,7 @@ _ROWS = re.compile(rb"(?:" + _S + rb'\{(?:[^"{}\[\]]++|' + _TEXT + rb")*+\}" + _
 #: Whole elements of an array of scalars or of arrays of one scalar, each with what ends it.
 _ELEMENTS = re.compile(rb"(?:" + _S + rb'(?:[^"{}\[\],]++|' + _TEXT + rb")" + _S + rb"(?:,|(?=\])))++", re.DOTALL)
 _NEXT = re.compile(_S + rb"([,\]])")
+_NESTED_END = re.compile(rb"\]" + _S + rb"\]")
 _CLOSING = re.compile(_S + rb"\]" + _S + rb"\}" + _S + rb"\Z")
 
 
@@ -102,7 +104,7 @@ class Reader:
     """One body. `chunk_bytes` 0 reads all of it the exact way."""
 
     def __init__(
-        self, contract: Contract, body: bytes, clock: Callable[[], float], chunk_bytes: int = CHUNK_BYTES
+        self, contract: Contract, body: bytes, clock: Callable[[], float] | None, chunk_bytes: int = CHUNK_BYTES
     ) -> None:
         self.contract = contract
         self.scan = Scanner(body)
@@ -436,8 +438,8 @@ class Reader:
                     yield from self._pause()
                     continue
             kind, value = scan.take()
-            if nested and kind == "[":
-                kind, value = yield from self._only(kind)
+            if nested:
+                kind, value = yield from self._only(kind, value)
             elif kind in ("{", "[") or kind == LONG_STRING:
                 kind, value = yield from scan.value(kind, value)
             elif value is None and kind != "null":
@@ -458,9 +460,12 @@ class Reader:
             if kind != ",":
                 scan.unexpected(kind, "a comma or the end of the array")
 
-    def _only(self, kind: str) -> Steps[tuple[str, Any]]:
-        """The only value of an array of one; any other array as what it is."""
+    def _only(self, kind: str, value: Any) -> Steps[tuple[str, Any]]:
+        """The only value of an array of one, which was just begun; anything else counts as an array that does not fit."""
         scan = self.scan
+        if kind != "[":
+            yield from scan.value(kind, value)
+            return ARRAY, None
         start = scan.at
         kind, value = scan.take()
         if kind not in ("{", "[", "]"):
@@ -469,7 +474,8 @@ class Reader:
             if after == "]":
                 return kind, value
         scan.at = start
-        return (yield from scan.value("[", None))
+        yield from scan.skip("[")
+        return ARRAY, None
 
     def _elements_chunk(
         self, column: Column, decode: Callable[[bytes], list[Any]], before: int, *, nested: bool
@@ -490,7 +496,7 @@ class Reader:
             if last > start and (taken := self._take_elements(column, decode, start, last, before)):
                 return taken, 0
             if nested:
-                close = re.compile(rb"\]" + _S + rb"\]").search(body, start, end)
+                close = _NESTED_END.search(body, start, end)
                 if close is not None and (
                     taken := self._take_elements(column, decode, start, close.start() + 1, before)
                 ):

@@ -82,23 +82,21 @@ class Scanner:
         return NOT_FINITE, match[5]
 
     def _other(self) -> tuple[str, Any]:
+        """What is no ordinary token: the end, a long text, or a mistake."""
         space = _SPACE.match(self.body, self.at)
         at = space.end() if space else self.at
         if at >= len(self.body):
             self.at = at
             return END, None
-        if self.body[at : at + 1] == b'"':
-            pieces = _PIECES.match(self.body, at + 1)
-            end = pieces.end() if pieces else at + 1
-            follows = self.body[end : end + 1]
-            if follows and follows not in b'"\\' and follows >= b" ":
-                self.at = at
-                return LONG_STRING, at
-            if follows == b"\\" and _PIECES.match(self.body, end).end() > end:  # type: ignore[union-attr]
-                self.at = at
-                return LONG_STRING, at
+        if self.body[at : at + 1] != b'"':
+            self.fail("no JSON value begins here", at)
+        pieces = _PIECES.match(self.body, at + 1)
+        end = pieces.end() if pieces else at + 1
+        more = _PIECES.match(self.body, end)
+        if more is None or more.end() == end:
             self.bad_text(end)
-        self.fail("no JSON value begins here", at)
+        self.at = at
+        return LONG_STRING, at
 
     def bad_text(self, at: int) -> NoReturn:
         """Refuse a text that does not go on at `at`."""
