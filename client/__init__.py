@@ -24,7 +24,7 @@ from client.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from client.models import ColumnScores, Model, ModelSummary, Scores
+from client.models import ColumnScores, Model, Scores
 from client.retry import NO_RETRY, RetryPolicy
 
 __all__ = [
@@ -44,7 +44,6 @@ __all__ = [
     "ForbiddenError",
     "InvalidDataError",
     "Model",
-    "ModelSummary",
     "NotFoundError",
     "PayloadTooLargeError",
     "RateLimitedError",

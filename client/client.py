@@ -23,8 +23,8 @@ from client import oip, parts
 from client.conversation import NETWORK_MARGIN_S, Answer, Call, Conversation, NeedToken, NotSent, Send, converse
 from client.credentials import Credential
 from client.errors import ConnectionFailedError, PayloadTooLargeError, TimedOutError
-from client.models import ColumnScores, Model, ModelSummary, Scores, model_of, summaries_of
-from client.replies import Reply, read_by
+from client.models import ColumnScores, Model, Scores, model_of, models_of
+from client.replies import Reply
 from client.retry import RetryPolicy
 from client.rows import Data, Table, require_json, table_of
 from shared.deadline import CLIENT_TIMEOUT_HEADER, MAX_TIMEOUT_MS, MIN_TIMEOUT_MS
@@ -164,13 +164,13 @@ class Client(_Base):
         """Closes the connections; may be called twice."""
         self._http.close()
 
-    def models(self) -> list[ModelSummary]:
-        """Every model this credential may score."""
-        return read_by(self._do(_get("/v1/models")), summaries_of)
+    def models(self) -> list[Model]:
+        """Every model this credential may score, each as the version that serves by default."""
+        return models_of(self._do(_get("/v1/models")))
 
     def model(self, name: str, version: str | None = None) -> Model:
         """One model's signature and more; without a version, of the one that serves by default."""
-        return read_by(self._do(_get(_model_path(name, version))), model_of)
+        return model_of(self._do(_get(_model_path(name, version))))
 
     def score(self, model: str, data: Data, version: str | None = None, timeout_s: float | None = None) -> Scores:
         """R's predictions for rows (a list of dicts), columns (a dict of lists) or a data frame, in their order.
@@ -283,13 +283,13 @@ class AsyncClient(_Base):
         """Closes the connections; may be called twice."""
         await self._http.aclose()
 
-    async def models(self) -> list[ModelSummary]:
-        """Every model this credential may score."""
-        return read_by(await self._do(_get("/v1/models")), summaries_of)
+    async def models(self) -> list[Model]:
+        """Every model this credential may score, each as the version that serves by default."""
+        return models_of(await self._do(_get("/v1/models")))
 
     async def model(self, name: str, version: str | None = None) -> Model:
         """One model's signature and more; without a version, of the one that serves by default."""
-        return read_by(await self._do(_get(_model_path(name, version))), model_of)
+        return model_of(await self._do(_get(_model_path(name, version))))
 
     async def score(self, model: str, data: Data, version: str | None = None, timeout_s: float | None = None) -> Scores:
         """As `Client.score`."""

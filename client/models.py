@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from client.errors import ReplyError
+from client.replies import Reply, read
 from shared.signature import Field, Signature, Type
 
 #: One prediction: a value (a number, a label, None for R's NA), or one value per output column.
@@ -16,29 +16,23 @@ Value = float | int | bool | str | None
 Prediction = Value | dict[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSummary:
-    """A model in the list: its versions, newest first, each with its state, and the one that serves by default."""
-
-    name: str
-    default_version: str | None
-    versions: dict[str, str]
-    description: str = ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model version. `state` is ready, loading or unavailable (then `reason` says why).
+    """One model version, and which others there are.
 
-    `example` is a request body that can be sent as it stands, `example_answer` what it is answered; None where there
-    is none. `close`: the version answers within 1e-9 of what R gave when it was packaged, not to the last bit.
+    `default`: it serves when a request names none. `state` is ready, loading or unavailable. `versions` are those that
+    can be scored with, newest first; `unavailable` says of the others why. `close`: it answers within 1e-9 of what R
+    gave when it was packaged, not to the last bit. `example` is a request body that can be sent as it stands,
+    `example_answer` what it is answered; None where there is none.
     """
 
     model: str
     version: str
     signature: Signature
+    default: bool = True
     state: str = "ready"
-    reason: str | None = None
+    versions: tuple[str, ...] = ()
+    unavailable: dict[str, str] = field(default_factory=dict)
     description: str = ""
     created: str = ""
     digest: str = ""
@@ -107,14 +101,20 @@ class _Example(msgspec.Struct):
     response: dict[str, Any] | None = None
 
 
-class _Version(msgspec.Struct):
-    model: str
-    version: str
+class _Signature(msgspec.Struct):
+    kind: str
     inputs: list[_Column]
     outputs: list[_Column]
-    answers: str
+
+
+class _Model(msgspec.Struct):
+    model: str
+    version: str
+    signature: _Signature
+    default: bool = True
     state: str = "ready"
-    reason: str | None = None
+    versions: tuple[str, ...] = ()
+    unavailable: dict[str, str] = {}
     description: str = ""
     created: str = ""
     digest: str = ""
@@ -127,54 +127,26 @@ class _Version(msgspec.Struct):
     example: _Example | None = None
 
 
-class _VersionState(msgspec.Struct):
-    version: str
-    state: str = "ready"
-
-
-class _Summary(msgspec.Struct):
-    name: str
-    versions: list[_VersionState]
-    default_version: str | None = None
-    description: str = ""
-
-
 class _Models(msgspec.Struct):
-    models: list[_Summary]
+    models: list[_Model]
 
 
-def summaries_of(body: Any) -> list[ModelSummary]:
-    """The body of `GET /v1/models`. Raises msgspec.ValidationError."""
-    return [
-        ModelSummary(m.name, m.default_version, {v.version: v.state for v in m.versions}, m.description)
-        for m in msgspec.convert(body, _Models).models
-    ]
+def models_of(reply: Reply) -> list[Model]:
+    """The answer to `GET /v1/models`."""
+    return [_plain(model) for model in read(reply, _Models).models]
 
 
-def model_of(body: Any) -> Model:
-    """The body of `GET /v1/models/{model}` (whose `serving` is the version) or of one version.
+def model_of(reply: Reply) -> Model:
+    """The answer to `GET /v1/models/{model}` or to that of one version."""
+    return _plain(read(reply, _Model))
 
-    Raises msgspec.ValidationError, or ReplyError where no version serves by default.
-    """
-    if isinstance(body, dict) and "inputs" not in body and "default_version" in body:
-        body = body.get("serving")
-        if body is None:
-            raise ReplyError("no version of this model serves by default; name one")
-    found = msgspec.convert(body, _Version)
+
+def _plain(found: _Model) -> Model:
     signature = Signature(
-        inputs=tuple(column.field() for column in found.inputs),
-        outputs=tuple(column.field() for column in found.outputs),
-        kind="vector" if found.answers == "values" else "table",
+        inputs=tuple(column.field() for column in found.signature.inputs),
+        outputs=tuple(column.field() for column in found.signature.outputs),
+        kind=found.signature.kind,
     )
-    plain = {
-        name: getattr(found, name)
-        for name in found.__struct_fields__
-        if name not in {"inputs", "outputs", "answers", "example"}
-    }
-    example = found.example
-    return Model(
-        **plain,
-        signature=signature,
-        example=example.request if example else None,
-        example_answer=example.response if example else None,
-    )
+    same = {name: getattr(found, name) for name in found.__struct_fields__ if name not in {"signature", "example"}}
+    request, response = (found.example.request, found.example.response) if found.example else (None, None)
+    return Model(**same, signature=signature, example=request, example_answer=response)

@@ -6,7 +6,7 @@ Pure: a `Reply` is what came over the wire, whoever brought it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -88,15 +88,6 @@ def _retry_after_s(exact_ms: float | None, header: str | None) -> float | None:
 def _quote(body: bytes) -> str:
     text = " ".join(body[: 4 * _MAX_QUOTED].decode(errors="replace").split())
     return text[:_MAX_QUOTED] + ("…" if len(text) > _MAX_QUOTED else "")
-
-
-def read_by(reply: Reply, make: Callable[[Any], T]) -> T:
-    """As `read`, for a body that `make` turns into what callers get (it may raise msgspec.ValidationError)."""
-    body = read(reply, dict[str, Any])
-    try:
-        return make(body)
-    except msgspec.ValidationError as error:
-        raise ReplyError(f"the answer does not read as one of scoregate: {error}") from error
 
 
 def read(reply: Reply, shape: type[T]) -> T:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from client.commands.options import connected
 from client.connection import Connection
-from client.models import Model, ModelSummary
+from client.models import Model
 from client.terminal import console, out
 from shared.signature import Field
 
@@ -55,11 +55,14 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _show_list(found: list[ModelSummary]) -> None:
-    table = _table("model", "serves", "versions", "description")
+def _show_list(found: list[Model]) -> None:
+    table = _table("model", "version", "inputs", "answers", "others", "description")
     for model in found:
-        versions = [name if state == "ready" else f"{name} ({state})" for name, state in model.versions.items()]
-        cells = (model.name, model.default_version or "none", ", ".join(versions), model.description)
+        answers = "a value" if model.signature.kind == "vector" else ", ".join(f.name for f in model.signature.outputs)
+        others = [v for v in model.versions if v != model.version] + [f"{v} (unavailable)" for v in model.unavailable]
+        state = "" if model.state == "ready" else f" ({model.state})"
+        inputs = str(len(model.signature.inputs))
+        cells = (model.model, model.version + state, inputs, answers, ", ".join(others), model.description)
         table.add_row(*map(escape, cells))
     console().print(table if found else "no models that you may score")
 
@@ -72,8 +75,8 @@ def _show_model(model: Model) -> None:
     if model.r_version:
         packages = ", ".join(f"{name} {version}" for name, version in model.packages.items())
         screen.print(f"{escape('/'.join(model.model_class))}, R {escape(model.r_version)} {escape(packages)}".rstrip())
-    if model.state != "ready":
-        screen.print(escape(f"{model.state}: {model.reason or 'not ready'}"))
+    for number, reason in model.unavailable.items():
+        screen.print(escape(f"version {number} is unavailable: {reason}"))
     if not model.batchable:
         screen.print(f"scored request by request: {escape(model.batchable_reason or 'not batchable')}")
     takes = _table("input", "type", "missing", "levels or range seen")

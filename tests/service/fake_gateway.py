@@ -188,22 +188,18 @@ class FakeGateway:
             "r_version": "4.2.2",
             "packages": {"stats": "4.2.2"},
             "batchable": self.batchable,
-            "answers": "values" if signature.kind == "vector" else "objects",
-            "inputs": [_column(f) for f in signature.inputs],
-            "outputs": [_column(f) for f in signature.outputs],
+            "default": version == self.versions[model][0],
+            "versions": self.versions[model],
+            "signature": {
+                "kind": signature.kind,
+                "inputs": [_column(f) for f in signature.inputs],
+                "outputs": [_column(f) for f in signature.outputs],
+            },
             **self.more.get(model, {}),
         }
 
-    def _summary(self, model: str) -> dict[str, Any]:
-        return {
-            "name": model,
-            "description": f"the {model}",
-            "default_version": self.versions[model][0],
-            "versions": [{"version": version, "state": "ready"} for version in self.versions[model]],
-        }
-
     def _models(self, _request: Request, _body: bytes) -> Response:
-        return _json({"models": [self._summary(name) for name in self.versions]})
+        return _json({"models": [self._version(name, versions[0]) for name, versions in self.versions.items()]})
 
     def _find(self, request: Request) -> tuple[str, str] | Response:
         model = request.path_params["model"]
@@ -216,11 +212,7 @@ class FakeGateway:
 
     def _model(self, request: Request, _body: bytes) -> Response:
         found = self._find(request)
-        if isinstance(found, Response):
-            return found
-        if "version" in request.path_params:
-            return _json(self._version(*found))
-        return _json({**self._summary(found[0]), "serving": self._version(*found)})
+        return found if isinstance(found, Response) else _json(self._version(*found))
 
     def _too_large(self, request: Request, rows: int) -> Response | None:
         if rows <= self.max_rows:
