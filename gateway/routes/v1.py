@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from starlette.requests import Request
@@ -33,7 +34,7 @@ class V1Form:
 
     def read(self, contract: Contract, body: bytes, headers: dict[bytes, bytes]) -> Steps[tuple[Frame, None]]:  # noqa: ARG002
         """The rows."""
-        return (yield from contract.parse_steps(body)), None
+        return (yield from contract.parse_steps(body, time.perf_counter)), None
 
     def write(self, contract: Contract, frame: Frame, asked: Any) -> Steps[tuple[Headers, bytes]]:  # noqa: ARG002
         """The answer."""

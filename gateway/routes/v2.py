@@ -5,6 +5,7 @@ Errors are `{"error": …}`, as the protocol says.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from starlette.requests import Request
@@ -45,7 +46,7 @@ class V2Form:
                     "Inference-Header-Content-Length is not the length of a JSON header in the body"
                 )
             length = int(text)
-        request = yield from contract.parse_v2_steps(body, length)
+        request = yield from contract.parse_v2_steps(body, length, time.perf_counter)
         return request.frame, request
 
     def write(self, contract: Contract, frame: Frame, asked: OipRequest) -> Steps[tuple[Headers, bytes]]:
