@@ -13,14 +13,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import obstore
 from obstore.store import from_url
 
+from client.examples import example_rows
 from devkit import r
 from devkit.processes import Processes
 from devkit.state import DEV, ROOT
+from shared.signature import Signature
 
 FOLDER = ROOT / "examples" / "models"
 #: The reference model of the architecture.
@@ -83,9 +86,15 @@ async def _train(name: str, library: str, processes: Processes, env: dict[str, s
     return package
 
 
-def example_rows(store: Path, name: str, count: int = 1) -> list[dict[str, object]] | None:
-    """The first rows of a model's example, from the manifest in a store that is a folder; None if it has none."""
-    for manifest in sorted(store.glob(f"models/{name}/*/manifest.json")):
-        inputs = msgspec.json.decode(manifest.read_bytes())["example"]["inputs"]
-        return [dict(zip(inputs, row, strict=True)) for row in list(zip(*inputs.values(), strict=True))[:count]]
+def first_row(store: Path, name: str) -> dict[str, Any] | None:
+    """A row of a model's example, as one would send it, from the manifest in a store that is a folder; None without one."""
+    for file in sorted(store.glob(f"models/{name}/*/manifest.json")):
+        for row in rows_to_send(msgspec.json.decode(file.read_bytes())):
+            return row
     return None
+
+
+def rows_to_send(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The inputs of a manifest's example as rows of a request; those that JSON cannot carry are left out."""
+    signature = msgspec.convert(manifest["signature"], Signature)
+    return example_rows(signature.inputs, manifest["example"]["inputs"])

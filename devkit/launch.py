@@ -114,11 +114,11 @@ def announcement(home: Home, state: State) -> str:
     bearer = f'-H "Authorization: Bearer $({home.command("token")})"'
     address = urlsplit(state.store or "")
     folder = Path(unquote(address.path)) if address.scheme == "file" else None
-    rows = examples.example_rows(folder, examples.REFERENCE) if folder else None
-    if rows is None:
+    row = examples.first_row(folder, examples.REFERENCE) if folder else None
+    if row is None:
         request = f"curl -sS {state.gateway_url}/v1/models \\\n  {bearer}"
     else:
-        body = json.dumps({"rows": rows}, ensure_ascii=False)
+        body = json.dumps({"rows": [row]}, ensure_ascii=False)
         request = (
             f"curl -sS {state.gateway_url}/v1/models/{examples.REFERENCE}/score \\\n  {bearer} \\\n"
             f"  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"

@@ -18,7 +18,8 @@ from rich.text import Text
 OWN = "dev"
 _STYLES = {"debug": "dim", "info": "green", "warning": "yellow", "error": "bold red", "critical": "bold red"}
 _SERVICE_STYLES = {"gateway": "cyan", "scorer": "magenta", "redis": "red", "entra": "blue", "examples": "yellow"}
-_FIRST = ("timestamp", "level", "event", "service", "logger")
+#: Shown in front, below, or not at all.
+_NO_FIELDS = ("timestamp", "level", "event", "service", "logger", "exception")
 
 
 class Log:
@@ -48,13 +49,21 @@ def render(service: str, text: str) -> Text:
     event = _parse(text)
     head = Text(f"{service:<9}", style=_SERVICE_STYLES.get(service, ""))
     if event is None:
-        return Text.assemble(" " * 9, head, " ", "".join(c for c in text if c.isprintable() or c == "\t"))
+        return Text.assemble(" " * 9, head, " ", _plain(text))
     level = str(event.get("level", ""))
     clock = str(event.get("timestamp", ""))[11:19]
-    fields = " ".join(f"{key}={_show(value)}" for key, value in event.items() if key not in _FIRST)
-    return Text.assemble(
-        (f"{clock:<8} ", "dim"), head, (f" {level:<8}", _STYLES.get(level, "")), f"{event['event']}  ", (fields, "dim")
+    fields = " ".join(f"{key}={_show(value)}" for key, value in event.items() if key not in _NO_FIELDS)
+    line = Text.assemble(
+        (f"{clock:<8} ", "dim"),
+        head,
+        (f" {level:<8}", _STYLES.get(level, "")),
+        _plain(event["event"]),
+        (f"  {fields}", "dim"),
     )
+    for below in str(event.get("exception") or "").splitlines():
+        line.append(f"\n{' ' * 18}| {_plain(below)}")
+    line.rstrip()
+    return line
 
 
 def read(
@@ -90,5 +99,10 @@ def _parse(text: str) -> dict[str, Any] | None:
 
 def _show(value: object) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    plain = "".join(c if c.isprintable() else " " for c in text)
+    plain = _plain(text)
     return f'"{plain}"' if " " in plain and not plain.startswith(("{", "[")) else plain
+
+
+def _plain(text: str) -> str:
+    """Without what would move a terminal's cursor or change its colours."""
+    return "".join(c if c.isprintable() or c == "\t" else " " for c in text)

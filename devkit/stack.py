@@ -18,7 +18,7 @@ import httpx
 
 from devkit import examples, internal_key, policy, r
 from devkit.entra.directory import API_CLIENT_ID, APP_ID_URI, TENANT
-from devkit.processes import Process, Processes
+from devkit.processes import Processes
 from devkit.state import ROOT, Home, Options, State
 from devkit.supervisor import StackError
 
@@ -40,12 +40,9 @@ async def bring_up(options: Options, home: Home, processes: Processes, state: St
         first.create_task(_entra(home, processes, state, say))
         first.create_task(_redis(home, processes, state, say))
         first.create_task(examples.publish(state.store, processes, say, only_if_empty=options.store is not None))
-    scorer = await _scorer(options, home, processes, state, public)
-    gateway = await _gateway(options, home, processes, state, private)
-    for process, urls in ((scorer, [state.scorer_internal_url]), (gateway, state.gateway_internal_urls)):
-        await process.unless_ended(_ready(process.name, [url for url in urls if url], say))
-    count = len(state.gateway_internal_urls)
-    say(f"gateway   {state.gateway_url}" + (f"  ({count} processes)" if count > 1 else ""))
+    # The gateway last: the first catalogue that it sees then has every model.
+    await _scorer(options, home, processes, state, public, say)
+    await _gateway(options, home, processes, state, private, say)
 
 
 async def _entra(home: Home, processes: Processes, state: State, say: Say) -> None:
@@ -71,7 +68,7 @@ async def _redis(home: Home, processes: Processes, state: State, say: Say) -> No
     say(f"redis     {state.redis_url}")
 
 
-async def _scorer(options: Options, home: Home, processes: Processes, state: State, public: Path) -> Process:
+async def _scorer(options: Options, home: Home, processes: Processes, state: State, public: Path, say: Say) -> None:
     env = os.environ | r.environment()
     env |= {
         "SCORER_PORT": "0",
@@ -88,10 +85,11 @@ async def _scorer(options: Options, home: Home, processes: Processes, state: Sta
     process = processes.start("scorer", [sys.executable, "-m", "scorer"], env, ROOT)
     (line,) = await process.listening()
     state.scorer_url, state.scorer_internal_url = line["url"], line["internal_url"]
-    return process
+    await process.unless_ended(_ready("scorer", [line["internal_url"]], say))
+    say(f"scorer    {state.scorer_url}  (internal port {state.scorer_internal_url})")
 
 
-async def _gateway(options: Options, home: Home, processes: Processes, state: State, private: Path) -> Process:
+async def _gateway(options: Options, home: Home, processes: Processes, state: State, private: Path, say: Say) -> None:
     env = os.environ | {
         "GATEWAY_PORT": str(options.port),
         "GATEWAY_INTERNAL_PORT": "0",
@@ -110,7 +108,8 @@ async def _gateway(options: Options, home: Home, processes: Processes, state: St
     lines = await process.listening(options.gateway_workers)
     state.gateway_url = lines[0]["url"]
     state.gateway_internal_urls = [line["internal_url"] for line in lines]
-    return process
+    await process.unless_ended(_ready("gateway", state.gateway_internal_urls, say))
+    say(f"gateway   {state.gateway_url}" + (f"  ({len(lines)} processes)" if len(lines) > 1 else ""))
 
 
 async def _accepts(socket: Path) -> None:
@@ -145,5 +144,3 @@ async def _ready(name: str, internal_urls: list[str], say: Say) -> None:
                     said = now
                     say(f"{name:<9} not ready yet: {reason}")
                 await asyncio.sleep(0.05)
-    if name == "scorer":
-        say(f"scorer    {internal_urls[0]}  (internal port)")

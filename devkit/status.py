@@ -20,9 +20,8 @@ def collect(home: Home) -> dict[str, Any] | None:
     workers = [worker["pid"] for worker in inside.get("workers", [])]
     zygotes = [zygote["pid"] for zygote in inside.get("zygotes", [])]
     processes: dict[str, list[int]] = {"supervisor": [state.supervisor]}
-    members = sessions()
     for role in ("gateway", "scorer", "redis", "entra"):
-        found = members.get(state.sessions.get(role, -1), [])
+        found = family(state.sessions.get(role, -1))
         processes[role] = [pid for pid in found if pid not in workers and pid not in zygotes]
     models = [
         {key: version.get(key) for key in ("model", "version", "state", "reason")}
@@ -38,17 +37,22 @@ def collect(home: Home) -> dict[str, Any] | None:
     }
 
 
-def sessions() -> dict[int, list[int]]:
-    """Process ids by session id, from /proc; zombies are left out."""
-    found: dict[int, list[int]] = {}
+def family(first: int) -> list[int]:
+    """The living processes that belong to one: itself, its session, and its descendants in whatever session."""
+    parents: dict[int, int] = {}
+    members: set[int] = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            status, parent, _, session, *_ = stat.read_text(errors="replace").rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if fields[0] != "Z":
-            found.setdefault(int(fields[3]), []).append(int(stat.parent.name))
-    return {session: sorted(pids) for session, pids in found.items()}
+        if status != "Z":
+            parents[int(stat.parent.name)] = int(parent)
+            if first in (int(stat.parent.name), int(session)):
+                members.add(int(stat.parent.name))
+    while more := {pid for pid, parent in parents.items() if parent in members} - members:
+        members |= more
+    return sorted(members)
 
 
 def _all_ready(state: State) -> bool:

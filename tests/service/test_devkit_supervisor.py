@@ -13,7 +13,7 @@ import pytest
 
 from devkit import launch, logs
 from devkit.state import Home
-from devkit.status import sessions
+from devkit.status import family
 from tests.support import eventually
 
 # Two services, whose code the test gives. The first has a child of its own, as a gateway with several processes has.
@@ -58,15 +58,14 @@ class Running:
         state = self.home.read()
         assert state is not None
         assert state.phase == "ready"
-        living = sessions()
-        return {pid for session in state.sessions.values() for pid in living.get(session, [])}
+        return {pid for first in state.sessions.values() for pid in family(first)}
 
     def said(self) -> list[str]:
         return [text for _, text in logs.read(self.home.log_file, logs.OWN)]
 
 
 def _none_alive(pids: set[int]) -> bool:
-    return not pids & {pid for members in sessions().values() for pid in members}
+    return not any(pid in family(pid) for pid in pids)
 
 
 @pytest.fixture

@@ -60,6 +60,14 @@ def test_a_json_log_line_is_shown_as_time_service_level_event_and_fields() -> No
     )
 
 
+def test_an_exception_stands_below_its_line() -> None:
+    line = {"event": "e", "level": "error", "timestamp": "2026-01-02T03:04:05Z", "exception": "Traceback:\n  Error"}
+    assert logs.render("gateway", json.dumps(line)).plain.splitlines()[1:] == [
+        f"{'':18}| Traceback:",
+        f"{'':18}|   Error",
+    ]
+
+
 @pytest.mark.parametrize("text", ["plain", "{", "[1]", '{"no": "event"}', '{"event": 5}', "[bold]markup[/bold]"])
 def test_any_other_log_line_is_shown_as_it_came(text: str) -> None:
     assert logs.render("redis", text).plain.endswith(f"redis     {text}")
@@ -105,13 +113,15 @@ def test_what_r_compiles_does_not_change_the_digest_of_its_source(tmp_path: Path
 def test_the_pasted_request_scores_the_first_row_of_the_models_own_example(tmp_path: Path) -> None:
     version = tmp_path / "models" / examples.REFERENCE / "1"
     version.mkdir(parents=True)
-    inputs = {"crim": [0.00632, 1.0], "it's": ["don't", None]}
-    (version / "manifest.json").write_text(json.dumps({"example": {"inputs": inputs, "outputs": {}}}))
+    fields = [{"name": "crim", "type": "double"}, {"name": "it's", "type": "string"}, {"name": "on", "type": "date"}]
+    inputs = {"crim": [0.00632, 1.0], "it's": ["don't", None], "on": [19310, 0]}
+    manifest = {"signature": {"inputs": fields, "outputs": []}, "example": {"inputs": inputs, "outputs": {}}}
+    (version / "manifest.json").write_text(json.dumps(manifest))
     state = State(name="x", phase="ready", supervisor=1, gateway_url="http://127.0.0.1:1", store=tmp_path.as_uri())
     command = launch.announcement(Home(state.name), state).partition("curl ")[2].replace("\\\n", "")
     words = shlex.split(command)
     assert words[1] == f"http://127.0.0.1:1/v1/models/{examples.REFERENCE}/score"
-    assert json.loads(words[-1]) == {"rows": [{"crim": 0.00632, "it's": "don't"}]}
+    assert json.loads(words[-1]) == {"rows": [{"crim": 0.00632, "it's": "don't", "on": "2022-11-14"}]}
     assert "token --name x)" in command
 
 

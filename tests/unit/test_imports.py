@@ -16,7 +16,7 @@ ALLOWED = {
     "gateway": {"shared"},
     "scorer": {"shared"},
     "client": {"shared"},
-    "devkit": {"shared"},
+    "devkit": {"client", "shared"},
     "shared": set[str](),
 }
 #: The layers of a service, outermost first: a module imports from its own layer and from those after it.
@@ -24,8 +24,8 @@ LAYERS = (
     ("__main__", "server"),  # processes and ports
     ("app",),  # composition: knows everything
     ("routes", "middleware", "protocol"),
-    ("settings", "metrics"),  # what the environment says, what is counted
     ("shell",),  # I/O
+    ("settings", "metrics"),  # what the environment says, what is counted
     ("core",),  # decisions
 )
 #: What a decision may not touch: it takes the time as an argument and returns what is to be done.
