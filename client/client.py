@@ -60,7 +60,7 @@ class _Base:
             raise ValueError(f"not an http(s) URL: {url!r}")
         if split.scheme == "http" and not _is_loopback(split.hostname) and not allow_plain_http:
             raise ValueError(
-                f"{url} would send the token in the clear; use https, or allow_plain_http=True inside a trusted network"
+                f"{url} would send the token in the clear; use https, or allow_plain_http inside a network you trust"
             )
         if rows_per_request < 1 or concurrency < 1:
             raise ValueError("rows_per_request and concurrency are at least 1")

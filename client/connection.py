@@ -48,12 +48,15 @@ class Connection:
     ca_file: Path | None = None
     cache_dir: Path = Path("~/.cache/scoregate")
     device: bool = False
+    allow_plain_http: bool = False
 
     def client(self, **options: Any) -> Client:
         """A client for these options. Raises UsageError that says which option is missing."""
         url, verify = self.where()
         try:
-            return Client(url, credential=self.credential(), verify=verify, **options)
+            return Client(
+                url, credential=self.credential(), verify=verify, allow_plain_http=self.allow_plain_http, **options
+            )
         except ValueError as error:
             raise UsageError(str(error)) from error
 

@@ -15,7 +15,7 @@ from client.commands.options import connected
 from client.connection import Connection
 from client.models import Model
 from client.terminal import console, out
-from shared.signature import Field
+from shared.signature import Field, Type
 
 
 class Output(StrEnum):
@@ -94,4 +94,8 @@ def _show_model(model: Model) -> None:
 def _domain(field: Field) -> str:
     if field.levels:
         return (" < " if field.ordered else ", ").join(field.levels)
-    return f"{field.range[0]} … {field.range[1]}" if field.range else ""
+    return " … ".join(_bound(field, bound) for bound in field.range) if field.range else ""
+
+
+def _bound(field: Field, bound: float | str) -> str:
+    return str(int(bound)) if field.type is Type.INTEGER and isinstance(bound, float) else str(bound)

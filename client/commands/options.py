@@ -88,6 +88,14 @@ def _connection_options(
         Path | None,
         _option("--ca-file", text="The CA to trust, PEM, if the system does not know it.", env="SCOREGATE_CA_FILE"),
     ] = None,
+    allow_plain_http: Annotated[
+        bool,
+        _option(
+            "--allow-plain-http",
+            text="Send the token over http to another host: only inside a network you trust.",
+            env="SCOREGATE_ALLOW_PLAIN_HTTP",
+        ),
+    ] = False,
     cache_dir: Annotated[
         Path,
         _option(

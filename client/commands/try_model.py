@@ -54,7 +54,7 @@ def try_model(
     with _terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="scoregate-try-") as temporary:
         say(f"packaging {model.name} …")
         package = Path(temporary) / "package"
-        make_package(model, sample, name, "1", package)
+        make_package(model, sample, name, "1", package, more=["--quiet"])
         store = (Path(temporary) / "store").as_uri()
         Store(store).publish(package)
         packaged = msgspec.json.decode((package / "manifest.json").read_bytes(), type=_Packaged)
@@ -62,7 +62,8 @@ def try_model(
         with _stack(stack, store, port) as url:
             out(f"\n{url} serves {name}; {url}/docs describes it. Try it:\n")
             out(curl(url, stack, name, rows) + "\n")
-            say("Ctrl-C stops it and removes everything it made. Logs follow.")
+            dev = shlex.quote(str(CHECKOUT / "dev"))
+            say(f"Ctrl-C stops it and removes everything it made. Its logs: {dev} logs --follow --name {stack}")
             _until_it_ends(stack)
 
 
@@ -128,8 +129,8 @@ def _start(*arguments: str) -> None:
 
 
 def _until_it_ends(stack: str) -> None:
-    """Shows the stack's log until Ctrl-C, or until the stack has ended by itself."""
-    with _popen("logs", "--follow", "--name", stack) as logs:
+    """Returns at Ctrl-C; raises ClientError if the stack has ended by itself, which its log tells first."""
+    with _popen("logs", "--follow", "--name", stack, stdout=subprocess.DEVNULL) as logs:
         try:
             logs.wait()
         except KeyboardInterrupt:
