@@ -221,6 +221,8 @@ async def serve(settings: ScorerSettings) -> int:
             log.info("scorer.draining", open_calls=pod.pool.open_calls)
             pod.infer.draining = True
             servers[0].should_exit = True
+            for number in (signal.SIGTERM, signal.SIGINT):  # once more: at once
+                loop.add_signal_handler(number, setattr, servers[0], "force_exit", True)
             await asyncio.wait({serving[0]}, timeout=settings.drain_s + 1)
             servers[1].should_exit = True
             await asyncio.wait({serving[1]}, timeout=2)

@@ -22,7 +22,6 @@ from scorer.shell.workers import Workers
 from shared.deadline import DEADLINE_HEADER, MAX_TIMEOUT_MS, parse_timeout_ms
 from shared.errors import (
     MalformedRequestError,
-    NotFoundError,
     PayloadTooLargeError,
     RequestTimeoutError,
     ScoregateError,
@@ -111,7 +110,9 @@ class Infer:
         if future.done():
             return future.result()
         workers = self._workers
-        deadline = loop.call_at(call.deadline_s, lambda: workers.perform(workers.pool.expire(call)))
+        deadline = loop.call_later(
+            call.deadline_s - time.monotonic(), lambda: workers.perform(workers.pool.expire(call))
+        )
         departure = loop.create_task(_departed(receive))
         departure.add_done_callback(lambda task: _leave(future, task))
         try:
@@ -276,8 +277,3 @@ def describe(versions: Versions, workers: Workers) -> dict[str, Any]:
         "absent": versions.absent,
         "store_error": versions.store_error,
     }
-
-
-def not_found() -> ScoregateError:
-    """For paths that no route has."""
-    return NotFoundError()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from shared.catalogue import Catalogue, VersionEntry
 from shared.signature import Signature
 
 Key = tuple[str, str]
+_LONGEST_PAUSE_S = 600.0
 _PUBLIC_STATE = {VersionState.READY: "ready", VersionState.UNAVAILABLE: "unavailable"}
 
 
@@ -26,7 +28,8 @@ class Version:
     tag: str  # of the manifest in the store
     state: VersionState = VersionState.FETCHING
     reason: str | None = None
-    transient: bool = False  # unavailable for something that may pass: tried again at the next poll
+    retry_at_s: float = math.inf  # when it is tried again: unavailable for something that may pass
+    attempts: int = 0
     manifest: Manifest | None = None
     digest: str = ""
     batchable: bool = True
@@ -39,10 +42,22 @@ class Version:
         """Its name in this pod."""
         return self.model, self.version
 
-    def become(self, state: VersionState, reason: str | None = None, *, transient: bool = False) -> None:
+    def become(self, state: VersionState) -> None:
         """Move along the table."""
         self.state = move(VERSION_MOVES, self.state, state)
-        self.reason, self.transient = reason, transient
+        self.reason, self.retry_at_s = None, math.inf
+
+    def refuse(self, reason: str, now: float, *, transient: bool, first_pause_s: float) -> None:
+        """Do not serve it. What may pass (`transient`) is tried again, after longer and longer pauses."""
+        self.become(VersionState.UNAVAILABLE)
+        self.reason = reason
+        if transient:
+            self.retry_at_s = now + min(_LONGEST_PAUSE_S, first_pause_s * 2.0 ** min(self.attempts, 16)) * 0.9
+            self.attempts += 1
+
+    def may_retry(self, tag: str, now: float) -> bool:
+        """Whether an unavailable version is worth another try: its manifest has changed, or its pause is over."""
+        return self.state is VersionState.UNAVAILABLE and (tag != self.tag or now >= self.retry_at_s)
 
 
 def wanted(models: Sequence[str], key: Key) -> bool:

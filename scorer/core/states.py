@@ -36,7 +36,7 @@ VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     _V.LOADING: frozenset({_V.TESTING, _V.UNAVAILABLE, _V.DRAINING}),
     _V.TESTING: frozenset({_V.STARTING, _V.UNAVAILABLE, _V.DRAINING}),
     _V.STARTING: frozenset({_V.READY, _V.UNAVAILABLE, _V.DRAINING}),
-    _V.READY: frozenset({_V.FETCHING, _V.UNAVAILABLE, _V.DRAINING}),  # fetching again: its zygote died
+    _V.READY: frozenset({_V.UNAVAILABLE, _V.DRAINING}),
     _V.UNAVAILABLE: frozenset({_V.FETCHING, _V.DRAINING}),
     _V.DRAINING: frozenset(),
 }

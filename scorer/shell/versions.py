@@ -118,7 +118,7 @@ class Versions:
         if version is None:
             version = self.versions[key] = Version(*key, item.tag)
             log.info("scorer.version.found", model=item.model, version=item.version)
-        elif version.state is VersionState.UNAVAILABLE and (version.transient or version.tag != item.tag):
+        elif version.may_retry(item.tag, time.monotonic()):
             version.tag = item.tag
             version.become(VersionState.FETCHING)
         else:
@@ -169,7 +169,9 @@ class Versions:
                 await self._bring_up(version)
         except StoreError as error:
             self._refuse(version, f"the store cannot be read: {error}", transient=True)
-        except (RefusedError, ManifestError, CorruptError, ZygoteError, WireError) as error:
+        except ZygoteError as error:
+            self._refuse(version, str(error), transient=error.transient)
+        except (RefusedError, ManifestError, CorruptError, WireError) as error:
             self._refuse(version, str(error))
         except OSError as error:
             self._refuse(version, f"R cannot be started: {error}", transient=True)
@@ -177,34 +179,43 @@ class Versions:
             log.exception("scorer.version.failed", model=version.model, version=version.version)
             self._refuse(version, f"internal error: {type(error).__name__}")
         else:
+            version.attempts = 0
             self._metrics.load.observe(time.monotonic() - started)
 
     def _refuse(self, version: Version, reason: str, *, transient: bool = False) -> None:
         if version.state is VersionState.DRAINING:
             return
-        version.become(VersionState.UNAVAILABLE, reason, transient=transient)
+        now = time.monotonic()
+        if version.state is VersionState.READY:  # its zygote died and could not be loaded anew
+            self._workers.perform(self._workers.pool.remove_version(version.key, now))
+        version.refuse(reason, now, transient=transient, first_pause_s=self._settings.poll_s)
         log.error("scorer.version.unavailable", model=version.model, version=version.version, reason=reason)
         self._changed()
 
     async def _bring_up(self, version: Version) -> None:
+        """From the store to workers. A version that is READY stays so: only its zygote is made anew."""
         check_names(version.model, version.version)
         data = await self._store.manifest(version.model, version.version)
         version.digest = digest_of(data)
         manifest = version.manifest = parse_manifest(data, version.model, version.version)
         example, expected = example_frames(manifest)
         folder = await self._store.package(manifest, data, version.digest)
-        version.become(VersionState.LOADING)
+        self._become(version, VersionState.LOADING)
         zygote = self._start_zygote(version, folder)
         try:
             await zygote.loaded(self._settings.max_load_s)
             version.warnings = zygote.warnings
-            version.become(VersionState.TESTING)
-            self._changed()
+            self._become(version, VersionState.TESTING)
             await self._prove(version, manifest, zygote, example, expected)
         except BaseException:
             zygote.close()
             raise
         self._serve(version, manifest, zygote)
+
+    def _become(self, version: Version, state: VersionState) -> None:
+        if version.state is not VersionState.READY:
+            version.become(state)
+        self._changed()
 
     def _start_zygote(self, version: Version, package: Path) -> Zygote:
         self._numbers += 1
@@ -229,16 +240,15 @@ class Versions:
             return
         log.error("scorer.zygote.died", model=version.model, version=version.version, pid=zygote.pid, death=str(death))
         del self._workers.zygotes[version.key]
-        if version.state is VersionState.READY:  # its workers go on; a new zygote comes beside them
-            version.become(VersionState.FETCHING, f"its zygote died ({death})")
-            self._load_in_background(version)
+        if version.state is VersionState.READY and version.key not in self._tasks:
+            self._load_in_background(version)  # its workers go on; a new zygote comes beside them
 
     def _serve(self, version: Version, manifest: Manifest, zygote: Zygote) -> None:
         key = version.key
         if version.state is VersionState.DRAINING:
             zygote.close()
             return
-        version.become(VersionState.STARTING)
+        self._become(version, VersionState.STARTING)
         self._workers.zygotes[key] = zygote
         measured = manifest.measured
         cost = Cost()

@@ -155,6 +155,7 @@ class Workers:
             self._set_limits(process.watched.pid)
             if process.number not in self.processes:  # was to end before it had begun
                 process.watched.kill()
+                process.zygote.forget(process.number)
         elif word == "listening" and process.number in self.processes:
             task = self._loop.create_task(self._connect(process))
             process.tasks.add(task)
@@ -209,7 +210,8 @@ class Workers:
             if process.connection is not None:
                 process.connection.on_lost = _nothing
                 process.connection.close()
-            process.zygote.forget(number) if process.watched is not None else None
+            if process.watched is not None:
+                process.zygote.forget(number)
             shutil.rmtree(process.folder, ignore_errors=True)
             if cause is Cause.DIED:
                 log.warning(

@@ -25,7 +25,11 @@ _MAX_STDERR_LINES = 200
 
 
 class ZygoteError(Exception):
-    """The zygote could not load its version, or is gone; the message says why."""
+    """The zygote could not load its version, or is gone; the message says why. `transient`: it may go well another time."""
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class Zygote:
@@ -135,7 +139,7 @@ class Zygote:
             self.r_version, self.blas = (*rest, "", "")[:2]
             self._loaded.set_result(None)
         elif word == "failed":
-            self._fail(" ".join(rest))
+            self._fail(ZygoteError(" ".join(rest), transient=False))
         elif word == "warmed" and self._warmed is not None and not self._warmed.done():
             self._warmed.set_result(float(rest[0]))
         elif word in {"forked", "listening"} and rest and (listener := self._listeners.get(rest[0])) is not None:
@@ -148,8 +152,7 @@ class Zygote:
         if self._stderr_lines <= _MAX_STDERR_LINES:
             log.info("scorer.zygote.stderr", pid=self.pid, line=line[:500])
 
-    def _fail(self, reason: str) -> None:
-        error = ZygoteError(reason)
+    def _fail(self, error: ZygoteError) -> None:
         for future in (self._loaded, self._warmed):
             if future is not None and not future.done():
                 future.set_exception(error)
@@ -160,7 +163,7 @@ class Zygote:
         self._answers.drain()
         self._errors.drain()
         last = "; ".join(line for line in list(self._lines)[-3:] if line.strip())
-        self._fail(f"R ended ({death})" + (f": {last}" if last else ""))
+        self._fail(ZygoteError(f"R ended ({death})" + (f": {last}" if last else "")))
         self._on_death(death)
 
 
