@@ -256,7 +256,7 @@ class _Reader:
         if "off" in words and text is not None and text.lower() in _NO:
             return "off"  # YAML 1.1 reads the bare word as false, and tools that rewrite the file write it so
         if text is not None:
-            self.wrong(node, f"{text!r} is not one of {', '.join(words)}{_meant(text, words)}")
+            self.wrong(node, f"{text!r} is not one of {', '.join(words)}")
         return None
 
     def count(self, node: yaml.Node, least: int, most: int | None) -> int | None:

@@ -239,14 +239,12 @@ def read_key_set(document: Mapping[str, Any]) -> dict[str, SigningKey]:
             continue
         if entry.get("use", "sig") != "sig" or entry.get("alg", ALGORITHM) != ALGORITHM:
             continue
-        kid = entry.get("kid")
-        if not isinstance(kid, str) or not kid:
+        kid, modulus = entry.get("kid"), entry.get("n")
+        if not isinstance(kid, str) or not kid or not isinstance(modulus, str) or len(modulus) * 6 < MIN_RSA_BITS:
             continue
         try:
             # Only the public numbers: whatever else the entry says is not asked for.
-            key = RSAKey.import_key({"kty": "RSA", "n": entry.get("n", ""), "e": entry.get("e", "")})
-            if key.public_key.key_size < MIN_RSA_BITS:
-                continue
+            key = RSAKey.import_key({"kty": "RSA", "n": modulus, "e": entry.get("e", "")})
             found[kid] = SigningKey(kid=kid, thumbprint=key.thumbprint(), key=key)
         except (JoseError, ValueError, TypeError):
             continue
