@@ -1,17 +1,20 @@
 """Which gateway the command talks to, and as whom: from options, from the environment, or from a local stack's state.
 
-The only reader of the command's environment is typer, by the variables named in `commands.options`; this module
-decides what they mean together.
+The variables are named here; typer reads them for the command, `Connection.from_environment` for other programs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,6 +24,28 @@ from client.errors import ClientError, CredentialError
 
 #: Where `python -m devkit` works: the checkout this package stands in.
 CHECKOUT = Path(__file__).resolve().parent.parent
+#: The variable of each option; a test holds docs/reference/cli.md against it.
+VARIABLES: Mapping[str, str] = {
+    name: f"SCOREGATE_{name.upper()}"
+    for name in (
+        "url",
+        "stack",
+        "token",
+        "tenant",
+        "client_id",
+        "client_secret",
+        "client_secret_file",
+        "certificate_file",
+        "certificate_passphrase",
+        "device",
+        "scope",
+        "authority",
+        "ca_file",
+        "allow_plain_http",
+        "cache_dir",
+    )
+}
+_TRUE = frozenset({"1", "true", "yes", "on"})
 DEFAULT_SCOPE = "api://scoregate/.default"
 STACK_ANSWER_S = 30.0
 
@@ -50,24 +75,50 @@ class Connection:
     device: bool = False
     allow_plain_http: bool = False
 
-    def client(self, **options: Any) -> Client:
-        """A client for these options. Raises UsageError that says which option is missing."""
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Connection:
+        """The same by variables alone, for programs; empty ones count as absent."""
+        given: dict[str, Any] = {name: environ[v] for name, v in VARIABLES.items() if environ.get(v)}
+        for name in ("client_secret_file", "certificate_file", "ca_file", "cache_dir"):
+            if name in given:
+                given[name] = Path(given[name])
+        for name in ("device", "allow_plain_http"):
+            if name in given:
+                given[name] = given[name].lower() in _TRUE
+        return cls(**given)
+
+    def client(self, credential: Credential | None = None, **options: Any) -> Client:
+        """A client for these options, as `credential()` unless given. Raises UsageError that says what is missing."""
         url, verify = self.where()
         try:
             return Client(
-                url, credential=self.credential(), verify=verify, allow_plain_http=self.allow_plain_http, **options
+                url,
+                credential=credential or self.credential(),
+                verify=verify,
+                allow_plain_http=self.allow_plain_http,
+                **options,
             )
         except ValueError as error:
             raise UsageError(str(error)) from error
 
-    def where(self) -> tuple[str, str | bool]:
-        """The gateway's URL and the CA file to trust (True: the system's)."""
+    def where(self) -> tuple[str, ssl.SSLContext | bool]:
+        """The gateway's URL and whom to trust there: the system's CAs, and `ca_file` too."""
         if self.url:
-            return self.url, str(self.ca_file) if self.ca_file else True
+            return self.url, self.trust()
         if self.stack:
-            state = stack_state(self.stack)
-            return state.gateway_url or "", str(state.ca_file) if state.ca_file else True
+            return stack_state(self.stack).gateway_url or "", True
         raise UsageError("which gateway? Give --url (SCOREGATE_URL), or --stack dev for one started by ./dev up")
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """The system's CAs and `ca_file`'s. Raises UsageError for a file that has none."""
+        if self.ca_file is None:
+            return True
+        context = ssl.create_default_context()
+        try:
+            context.load_verify_locations(self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"{self.ca_file} cannot be used as a CA file: {error}") from error
+        return context
 
     def credential(self) -> Credential:
         """Who asks. A token given goes first, then a local stack's, then a secret, a certificate, a person."""
@@ -80,7 +131,9 @@ class Connection:
                 "as whom? Give --tenant and --client-id with a secret (SCOREGATE_CLIENT_SECRET or "
                 "--client-secret-file), a certificate, or --device to log in yourself; or a token (SCOREGATE_TOKEN)"
             )
-        options: dict[str, Any] = {"authority": self.authority, "verify": str(self.ca_file) if self.ca_file else True}
+        options: dict[str, Any] = {"authority": self.authority}
+        if self.ca_file and self.authority and not _is_microsoft(self.authority):
+            options["verify"] = str(self.ca_file)  # a private authority; Microsoft's own needs no CA of ours
         secret = self._secret()
         try:
             if secret and not self.device:
@@ -122,6 +175,12 @@ class Connection:
         return self.cache_dir.expanduser() / f"tokens-{hashlib.sha256(who.encode()).hexdigest()[:16]}.json"
 
 
+def _is_microsoft(authority: str) -> bool:
+    from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS  # noqa: PLC0415
+
+    return urlsplit(authority).hostname in WELL_KNOWN_AUTHORITY_HOSTS
+
+
 # --- a stack on this machine
 
 
@@ -129,8 +188,6 @@ class StackState(msgspec.Struct):
     """What is read of `python -m devkit status --json`."""
 
     gateway_url: str | None = None
-    ca_file: str | None = None
-    phase: str = "ready"
 
 
 def devkit(*arguments: str) -> list[str]:
@@ -169,6 +226,7 @@ class StackToken:
 
     def __init__(self, stack: str, app: str | None = None) -> None:
         """`app` is one of the stand-in's applications; None is the one with every role."""
+        self._lock = threading.Lock()
         self._arguments = ("token", "--name", stack, *(("--app", app) if app else ()))
         self._token: str | None = None
 
@@ -177,15 +235,17 @@ class StackToken:
 
     def token(self) -> str:
         """The token, got once."""
-        if self._token is None:
-            self._token = self._fetch()
-        return self._token
+        with self._lock:
+            if self._token is None:
+                self._token = self._fetch()
+            return self._token
 
     def renew(self, stale: str) -> str | None:
         """A new one."""
-        if self._token == stale:
-            self._token = self._fetch()
-        return self._token
+        with self._lock:
+            if self._token == stale:
+                self._token = self._fetch()
+            return self._token
 
     def _fetch(self) -> str:
         try:

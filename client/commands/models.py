@@ -58,13 +58,17 @@ def _table(*headings: str) -> Table:
 def _show_list(found: list[Model]) -> None:
     table = _table("model", "version", "inputs", "answers", "others", "description")
     for model in found:
-        answers = "a value" if model.signature.kind == "vector" else ", ".join(f.name for f in model.signature.outputs)
+        answers = "a value" if model.signature.kind == "vector" else _some([f.name for f in model.signature.outputs])
         others = [v for v in model.versions if v != model.version] + [f"{v} (unavailable)" for v in model.unavailable]
         state = "" if model.state == "ready" else f" ({model.state})"
         inputs = str(len(model.signature.inputs))
         cells = (model.model, model.version + state, inputs, answers, ", ".join(others), model.description)
         table.add_row(*map(escape, cells))
     console().print(table if found else "no models that you may score")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _show_model(model: Model) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from client.connection import Connection
+from client.connection import VARIABLES, Connection
 
 PANEL = "Connection"
 
@@ -22,11 +22,11 @@ def _option(*names: str, text: str, env: str | None = None, **more: Any) -> Any:
 def _connection_options(
     *,
     url: Annotated[
-        str | None, _option("--url", text="The gateway, as https://scoring.example.com.", env="SCOREGATE_URL")
+        str | None, _option("--url", text="The gateway, as https://scoring.example.com.", env=VARIABLES["url"])
     ] = None,
     stack: Annotated[
         str | None,
-        _option("--stack", text="A local stack started by ./dev up; its default name is dev.", env="SCOREGATE_STACK"),
+        _option("--stack", text="A local stack started by ./dev up; its default name is dev.", env=VARIABLES["stack"]),
     ] = None,
     app: Annotated[
         str | None, _option("--app", text="With --stack: which of its applications asks (all, one-model, no-role, …).")
@@ -36,23 +36,23 @@ def _connection_options(
         _option(
             "--token",
             text="An access token got elsewhere. Others on this machine can see options: prefer the variable.",
-            env="SCOREGATE_TOKEN",
+            env=VARIABLES["token"],
         ),
     ] = None,
-    tenant: Annotated[str | None, _option("--tenant", text="Entra tenant id.", env="SCOREGATE_TENANT")] = None,
+    tenant: Annotated[str | None, _option("--tenant", text="Entra tenant id.", env=VARIABLES["tenant"])] = None,
     client_id: Annotated[
-        str | None, _option("--client-id", text="Your application's client id.", env="SCOREGATE_CLIENT_ID")
+        str | None, _option("--client-id", text="Your application's client id.", env=VARIABLES["client_id"])
     ] = None,
     client_secret: Annotated[
         str | None,
-        _option("--client-secret", text="Its secret; only as a variable.", env="SCOREGATE_CLIENT_SECRET", hidden=True),
+        _option("--client-secret", text="Its secret; only as a variable.", env=VARIABLES["client_secret"], hidden=True),
     ] = None,
     client_secret_file: Annotated[
         Path | None,
         _option(
             "--client-secret-file",
             text="A file with its secret (or set SCOREGATE_CLIENT_SECRET).",
-            env="SCOREGATE_CLIENT_SECRET_FILE",
+            env=VARIABLES["client_secret_file"],
         ),
     ] = None,
     certificate_file: Annotated[
@@ -60,7 +60,7 @@ def _connection_options(
         _option(
             "--certificate-file",
             text="Its certificate with the private key, .pfx or PEM.",
-            env="SCOREGATE_CERTIFICATE_FILE",
+            env=VARIABLES["certificate_file"],
         ),
     ] = None,
     certificate_passphrase: Annotated[
@@ -68,32 +68,33 @@ def _connection_options(
         _option(
             "--certificate-passphrase",
             text="Of the private key; only as a variable.",
-            env="SCOREGATE_CERTIFICATE_PASSPHRASE",
+            env=VARIABLES["certificate_passphrase"],
             hidden=True,
         ),
     ] = None,
     device: Annotated[
-        bool, _option("--device", text="Log in yourself, by a code typed on another page.", env="SCOREGATE_DEVICE")
+        bool, _option("--device", text="Log in yourself, by a code typed on another page.", env=VARIABLES["device"])
     ] = False,
     scope: Annotated[
-        str | None, _option("--scope", text="The API's scope; default api://scoregate/.default.", env="SCOREGATE_SCOPE")
+        str | None,
+        _option("--scope", text="The API's scope; default api://scoregate/.default.", env=VARIABLES["scope"]),
     ] = None,
     authority: Annotated[
         str | None,
         _option(
-            "--authority", text="Entra's address, if not https://login.microsoftonline.com.", env="SCOREGATE_AUTHORITY"
+            "--authority", text="Entra's address, if not https://login.microsoftonline.com.", env=VARIABLES["authority"]
         ),
     ] = None,
     ca_file: Annotated[
         Path | None,
-        _option("--ca-file", text="The CA to trust, PEM, if the system does not know it.", env="SCOREGATE_CA_FILE"),
+        _option("--ca-file", text="The CA to trust, PEM, if the system does not know it.", env=VARIABLES["ca_file"]),
     ] = None,
     allow_plain_http: Annotated[
         bool,
         _option(
             "--allow-plain-http",
             text="Send the token over http to another host: only inside a network you trust.",
-            env="SCOREGATE_ALLOW_PLAIN_HTTP",
+            env=VARIABLES["allow_plain_http"],
         ),
     ] = False,
     cache_dir: Annotated[
@@ -101,7 +102,7 @@ def _connection_options(
         _option(
             "--cache-dir",
             text="Where tokens of --device are kept (0600); default ~/.cache/scoregate.",
-            env="SCOREGATE_CACHE_DIR",
+            env=VARIABLES["cache_dir"],
         ),
     ] = Path("~/.cache/scoregate"),
 ) -> None:
