@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from joserfc.jwk import ECKey, RSAKey
 
 from gateway.core.key_ring import KeyRing, KeyTimes, Verdict
-from gateway.shell.keys import EntraKeys, KeyFetchError, discovery_urls, entra_client, read_key_set
+from gateway.shell.keys import EntraKeys, KeyFetchError, SigningKey, discovery_urls, entra_client, read_key_set
+from shared.errors import UnavailableError
 
 DAY = 24 * 3600.0
 
@@ -209,3 +215,83 @@ def test_discovery_is_asked_per_tenant() -> None:
         "https://login.microsoftonline.com/t1/v2.0/.well-known/openid-configuration",
         "https://login.microsoftonline.com/t2/v2.0/.well-known/openid-configuration",
     )
+
+
+class Site:
+    """What stands at each address, for `httpx.MockTransport`: a status and a body."""
+
+    def __init__(self, **pages: tuple[int, bytes]) -> None:
+        self.pages = pages
+        self.asked: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        name = request.url.path.rpartition("/")[2]
+        self.asked.append(name)
+        status, body = self.pages[name]
+        return httpx.Response(status, content=body, headers={"Location": "https://entra.example/keys"})
+
+
+DISCOVERY = json.dumps({"jwks_uri": "https://entra.example/keys"}).encode()
+KEYS = json.dumps({"keys": [TestKeySet().entry()]}).encode()
+
+
+@asynccontextmanager
+async def fetching(
+    site: Site, urls: tuple[str, ...] = ("https://entra.example/discovery",)
+) -> AsyncIterator[EntraKeys]:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(site)) as client:
+        yield EntraKeys(urls, client)
+
+
+async def test_keys_are_found_by_way_of_discovery() -> None:
+    site = Site(discovery=(200, DISCOVERY), keys=(200, KEYS))
+    async with fetching(site) as keys:
+        assert (await keys.find("k")).kid == "k"
+        assert keys.current("k") is await keys.find("k")
+    assert site.asked == ["discovery", "keys"]
+
+
+async def test_tenants_that_share_a_key_set_have_it_fetched_once() -> None:
+    site = Site(discovery=(200, DISCOVERY), discovery2=(200, DISCOVERY), keys=(200, KEYS))
+    async with fetching(site, ("https://entra.example/discovery", "https://entra.example/discovery2")) as keys:
+        assert await keys.find("k")
+    assert sorted(site.asked) == ["discovery", "discovery2", "keys"]
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        {"discovery": (500, b"")},
+        {"discovery": (302, b"")},
+        {"discovery": (200, b"not json")},
+        {"discovery": (200, b"[]")},
+        {"discovery": (200, b"{}")},
+        {"discovery": (200, b'{"jwks_uri": 7}')},
+        {"discovery": (200, b'{"jwks_uri": "http://entra.example/keys"}')},
+        {"discovery": (200, b'{"jwks_uri": "file:///etc/passwd"}')},
+        {"discovery": (200, DISCOVERY), "keys": (404, b"")},
+        {"discovery": (200, DISCOVERY), "keys": (200, b'{"keys": []}')},
+        {"discovery": (200, DISCOVERY), "keys": (200, b'{"keys": 7}')},
+        {"discovery": (200, DISCOVERY), "keys": (200, b'"' + b"x" * 2 * 1024 * 1024 + b'"')},
+    ],
+)
+async def test_whatever_entra_answers_wrongly_is_an_outage_and_never_the_callers_fault(
+    pages: dict[str, tuple[int, bytes]],
+) -> None:
+    async with fetching(Site(**pages)) as keys:
+        with pytest.raises(UnavailableError) as caught:
+            await keys.find("k")
+        assert caught.value.retry_after_ms is not None
+        assert not keys.usable
+
+
+async def test_fifty_who_ask_at_once_cause_one_fetch_and_one_who_leaves_stops_nobody() -> None:
+    site = Site(discovery=(200, DISCOVERY), keys=(200, KEYS))
+    async with fetching(site) as keys:
+        asking = [asyncio.create_task(keys.find("k")) for _ in range(50)]
+        await asyncio.sleep(0)
+        asking[0].cancel()
+        found = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert all(isinstance(key, SigningKey) for key in found[1:])
+    assert site.asked == ["discovery", "keys"]
