@@ -183,23 +183,26 @@ def _parts(group: Group) -> Iterable[Group]:
 
 
 @lru_cache(maxsize=1024)
-def _head(limits: Limits) -> tuple[str | int, ...]:
-    buckets: list[int] = []
+def _limits(limits: Limits) -> str:
+    words: list[int | str] = []
     for by in scales(limits):
-        buckets += (by.parts, by.leak, by.capacity, by.tick_us) if by else (0, 0, 0, 1)
+        words += (by.parts, by.leak, by.capacity, by.tick_us) if by else (0, 0, 0, 1)
     quota = limits.quota
-    counted = (quota.amount, quota.window_s * 1_000_000, quota.counts) if quota else (0, 1, "calls")
-    return (*buckets, limits.concurrent or 0, *counted, MAX_LEASE_MS)
+    words.append(limits.concurrent or 0)
+    words += (quota.amount, quota.window_s * 1_000_000, quota.counts) if quota else (0, 1, "calls")
+    words.append(MAX_LEASE_MS)
+    return " ".join(map(str, words))
 
 
-def _arguments(group: Group) -> list[str | int]:
-    arguments: list[str | int] = list(_head(group.limits))
-    for ask in group.asks:
-        if isinstance(ask, Admit):
-            arguments += (ask.calls, ask.rows, ask.lease_ms, ask.lease_id)
-        else:
-            arguments += ("release", 0, 0, ask.lease_id)
-    return arguments
+def _arguments(group: Group) -> tuple[str, str]:
+    """What admit.lua calls ARGV."""
+    asks = [
+        f"{ask.calls} {ask.rows} {ask.lease_ms} {ask.lease_id or '-'}"
+        if isinstance(ask, Admit)
+        else f"release 0 0 {ask.lease_id}"
+        for ask in group.asks
+    ]
+    return _limits(group.limits), " ".join(asks)
 
 
 def _read(group: Group, reply: bytes) -> tuple[Decision | None, ...]:

@@ -6,12 +6,14 @@
 --                qw qu     quota: number of the window, used in it
 -- KEYS[2]  sorted set: lease id -> the microsecond it ends. Both keys carry one hash tag, so one cluster node has both.
 --
--- ARGV[1..4]   calls: parts, leak, capacity, tick_us (parts 0: no limit)      ARGV[5..8]  rows: the same
--- ARGV[9]      concurrent (0: no limit)
--- ARGV[10..12] quota: amount (0: no limit), window_us, "rows" or "calls"
--- ARGV[13]     the longest lease, in milliseconds
--- then four for each request: calls, rows, lease_ms (0: needs no place), lease id
---   or, to give a place back:  "release", 0, 0, lease id
+-- ARGV[1]  the limits, words in one text:
+--            1..4    calls: parts, leak, capacity, tick_us (parts 0: no limit)      5..8  rows: the same
+--            9       concurrent (0: no limit)
+--            10..12  quota: amount (0: no limit), window_us, "rows" or "calls"
+--            13      the longest lease, in milliseconds
+-- ARGV[2]  the requests, four words each: calls, rows, lease_ms (0: needs no place), lease id or "-"
+--            or, to give a place back: "release", 0, 0, lease id
+--          (Two texts and not a hundred arguments: packing each argument is most of what a trip costs a gateway.)
 --
 -- Answers one text: now_us, then for each request: 0 admitted | 1 calls | 2 rows | 3 concurrent | 4 quota, wait_us,
 -- level of calls, level of rows, quota used, leases held; nothing for a release.
@@ -22,25 +24,34 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local stored = redis.call('HMGET', KEYS[1], 'cl', 'ca', 'cp', 'rl', 'ra', 'rp', 'qw', 'qu')
 
+local function words(text)
+  local list = {}
+  for word in string.gmatch(text, '%S+') do list[#list + 1] = word end
+  return list
+end
+
+local limits, asks = words(ARGV[1]), words(ARGV[2])
+
 local function whole(number)
   return string.format('%.0f', number)
 end
 
--- Whether the counts are to be written: something was charged, or the clock went back and they count on from here.
+local went_back = false  -- the clock did: nothing leaks, and what is asked now counts on from here
 local write_counts = false
 
 -- A bucket, leaked up to now; nil where there is no limit.
-local function bucket(arg, field)
-  local parts = tonumber(ARGV[arg])
+local function bucket(first, field)
+  local parts = tonumber(limits[first])
   if parts == 0 then return nil end
-  local b = { parts = parts, leak = tonumber(ARGV[arg + 1]), capacity = tonumber(ARGV[arg + 2]), tick = tonumber(ARGV[arg + 3]) }
+  local leak, capacity, tick = tonumber(limits[first + 1]), tonumber(limits[first + 2]), tonumber(limits[first + 3])
+  local b = { parts = parts, leak = leak, capacity = capacity, tick = tick }
   local level, at, was = tonumber(stored[field] or 0), tonumber(stored[field + 1] or 0), tonumber(stored[field + 2] or 0)
   if was ~= 0 and was ~= parts then level = math.floor(level / was * parts) end  -- the policy changed: the units stay
   level = math.min(level, b.capacity)
   local ticks = math.floor(math.max(0, now - at) / b.tick)
   b.level = level - ticks * b.leak
   b.at = math.min(at + ticks * b.tick, now)
-  if at > now then write_counts = true end  -- the clock went back: nothing leaks
+  if at > now then went_back = true end
   if b.level <= 0 then b.level, b.at = 0, now end
   return b
 end
@@ -52,16 +63,16 @@ local function wait_for(b, units)
 end
 
 local calls, rows = bucket(1, 1), bucket(5, 4)
-local concurrent = tonumber(ARGV[9])
-local quota, window, counts_rows = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12] == 'rows'
-local longest_ms = tonumber(ARGV[13])
+local concurrent = tonumber(limits[9])
+local quota, window, counts_rows = tonumber(limits[10]), tonumber(limits[11]), limits[12] == 'rows'
+local longest_ms = tonumber(limits[13])
 
 local quota_window, quota_used = 0, 0
 if quota > 0 then
   quota_window = math.floor(now / window)
   local was = tonumber(stored[7] or 0)
   if was >= quota_window then quota_used = tonumber(stored[8] or 0) end
-  if was > quota_window then write_counts = true end
+  if was > quota_window then went_back = true end
 end
 
 local leases = 0
@@ -74,15 +85,16 @@ end
 local leased = false
 local out = { whole(now) }
 
-for i = 14, #ARGV, 4 do
-  local lease_id = ARGV[i + 3]
-  if ARGV[i] == 'release' then
+for i = 1, #asks, 4 do
+  local lease_id = asks[i + 3]
+  if asks[i] == 'release' then
     if concurrent > 0 then leases = leases - redis.call('ZREM', KEYS[2], lease_id) end
   else
-    local n_calls, n_rows, lease_ms = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+    local n_calls, n_rows, lease_ms = tonumber(asks[i]), tonumber(asks[i + 1]), tonumber(asks[i + 2])
     local quota_cost = counts_rows and n_rows or n_calls
     local needs_place = concurrent > 0 and lease_ms > 0
     local limit, wait = 0, 0
+    write_counts = write_counts or went_back
     local function obstacle(which, its_wait)
       if its_wait > wait then limit, wait = which, its_wait end
     end
