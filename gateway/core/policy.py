@@ -15,7 +15,7 @@ field: the caller's own entry, its client app's entry, the first grant it holds 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.core.caller import Caller
@@ -42,7 +42,7 @@ class ModelRules:
 
 @dataclass(frozen=True, slots=True)
 class LimitSet:
-    """Limits as stated in one place: a field left out of `stated` is inherited from the next less specific place."""
+    """Limits as stated in one place; `stated` are the fields of Limits that it states, the others are inherited."""
 
     limits: Limits = field(default_factory=Limits)
     stated: frozenset[str] = frozenset()
@@ -131,28 +131,20 @@ class Policy:
         """The model's rules, or those of the most specific pattern, or the defaults."""
         if found := self.models.get(model):
             return found
-        patterns = sorted((p for p in self.models if matches(p, model)), key=specificity, reverse=True)
-        return self.models[patterns[0]] if patterns else ModelRules()
+        patterns = [pattern for pattern in self.models if matches(pattern, model)]
+        return self.models[max(patterns, key=specificity)] if patterns else _DEFAULT_RULES
 
     def limits_of(self, caller: Caller) -> Limits:
         """The caller's limits: the same whatever model is asked for."""
-        sources = [
-            self.callers.get(caller.key),
+        limits = self.defaults
+        for stated in (  # from the least specific on, each over the last
+            next((grant.limits for grant in self.grants if grant.limits.stated and grant.held_for_any(caller)), None),
             self.client_apps.get(caller.client_app),
-            next((g.limits for g in self.grants if g.limits.stated and g.held_for_any(caller)), None),
-            LimitSet(self.defaults, frozenset({"calls", "rows", "concurrent", "quota"})),
-        ]
-        stated = [source for source in sources if source is not None]
-
-        def first(name: str) -> Limits:
-            return next(source.limits for source in stated if name in source.stated)
-
-        return Limits(
-            calls=first("calls").calls,
-            rows=first("rows").rows,
-            concurrent=first("concurrent").concurrent,
-            quota=first("quota").quota,
-        )
+            self.callers.get(caller.key),
+        ):
+            if stated is not None:
+                limits = replace(limits, **{name: getattr(stated.limits, name) for name in stated.stated})
+        return limits
 
     def _forbidden(self, caller: Caller, model: str | None) -> ForbiddenError:
         """403 that names what would do for this model; None is for one whose existence must not show."""
@@ -168,6 +160,9 @@ class Policy:
         wanted = " or ".join(dict.fromkeys(" and ".join(option) for option in options))
         scopes = [part.removeprefix("scope ") for part in options[0] if part.startswith("scope ")]
         return _insufficient(f"To score {model!r} your token must have {wanted}.", scopes)
+
+
+_DEFAULT_RULES = ModelRules()
 
 
 def matches(pattern: str, model: str) -> bool:

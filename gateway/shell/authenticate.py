@@ -73,6 +73,8 @@ class Authenticator:
         digest = hashlib.sha256(token).digest()
         if caller := self._recall(digest):
             return caller
+        if not _COMPACT.fullmatch(token):
+            raise refuse("JwtInvalid", "The token is not a signed JWT in compact form.")
         try:
             signature = jws.extract_compact(token, registry=self._registry)
             header = signature.headers()
@@ -93,10 +95,7 @@ class Authenticator:
             raise refuse("TokenNotPresent", "Send an Entra ID access token: Authorization: Bearer <token>.")
         if len(authorization) - scheme.end() > MAX_TOKEN_BYTES:
             raise refuse("JwtInvalid", f"The token is longer than {MAX_TOKEN_BYTES} bytes.")
-        token = authorization[scheme.end() :].strip(b" \t")
-        if not _COMPACT.fullmatch(token):
-            raise refuse("JwtInvalid", "The token is not a signed JWT in compact form.")
-        return token
+        return authorization[scheme.end() :].strip(b" \t")
 
     def _verify(self, signature: jws.CompactSignature, key: SigningKey) -> Caller:
         try:
