@@ -6,15 +6,17 @@ server's time and not the caller's, so the search stops 50 ms after the first on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, NoReturn
 
 from shared.errors import InvalidDataError
 
 MAX_LISTED = 100
 SEARCH_S = 0.05
-#: Where there is no clock: how often `exhausted` may be asked, which readers do every 64 values.
-MAX_LOOKS = 400
+#: After how long others are let run.
+STEP_S = 0.004
+#: The same where there is no clock: in values looked at.
+SEARCH_TICKS, STEP_TICKS = 25_600, 2_048
 #: Most characters of a caller's own text that a message repeats.
 MAX_ECHO = 60
 
@@ -66,22 +68,26 @@ def listing(names: Iterable[str], most: int = 10) -> str:
     return f"{shown} and {len(quoted) - most} more" if len(quoted) > most else shown
 
 
-class Findings:
-    """The problems found so far, and how long the search for more has taken.
+class StopLookingError(Exception):
+    """The time for listing further problems is over."""
 
-    `clock` gives seconds on any monotonic scale; without one the search ends after `MAX_LOOKS` looks. The caller says when its own work begins and pauses (`resume`, `pause`), so
-    that time in which others run does not count.
+
+class Findings:
+    """The problems found so far, how long the search for more has taken, and when to let others run.
+
+    `clock` gives seconds on any monotonic scale. Without one the search ends and pauses after numbers of values instead.
     """
 
-    __slots__ = ("_clock", "_looks_left", "_resumed_at", "_spent_s", "listed", "total")
+    __slots__ = ("_began_at", "_clock", "_step_began_at", "_ticks", "_waited_s", "listed", "total")
 
     def __init__(self, clock: Callable[[], float] | None) -> None:
         self.listed: list[dict[str, Any]] = []
         self.total = 0
-        self._clock = clock or (lambda: 0.0)
-        self._looks_left = MAX_LOOKS if clock is None else -1
-        self._spent_s = 0.0
-        self._resumed_at: float | None = None
+        self._clock = clock
+        self._ticks = 0
+        self._step_began_at = clock() if clock else 0.0
+        self._began_at = 0.0
+        self._waited_s = 0.0
 
     def __bool__(self) -> bool:
         return self.total > 0
@@ -89,7 +95,8 @@ class Findings:
     def add(self, code: str, where: str, detail: str, *, column: str | None = None, row: int | None = None) -> None:
         """Note one problem; `row` counts from 0, as the pointer does."""
         if not self.total:
-            self._resumed_at = self._clock()
+            self._began_at = self._clock() if self._clock else float(self._ticks)
+            self._waited_s = 0.0
         self.total += 1
         if len(self.listed) < MAX_LISTED:
             problem: dict[str, Any] = {"pointer": where, "code": code, "detail": detail}
@@ -99,32 +106,34 @@ class Findings:
                 problem["row"] = row
             self.listed.append(problem)
 
-    def pause(self) -> None:
-        """Others run from here on."""
-        if self._resumed_at is not None:
-            self._spent_s += self._clock() - self._resumed_at
-            self._resumed_at = None
-
-    def resume(self) -> None:
-        """The search goes on."""
-        if self.total and self._resumed_at is None:
-            self._resumed_at = self._clock()
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the time for listing further problems is over. Never true before the first problem."""
-        if not self.total:
+    def tick(self) -> bool:
+        """Count one value looked at; true when it is time to let others run. Raises StopLookingError when it is time to end."""
+        self._ticks += 1
+        if self._ticks & 15:
             return False
-        self._looks_left -= 1
-        if self._looks_left == 0:
-            return True
-        running = self._clock() - self._resumed_at if self._resumed_at is not None else 0.0
-        return self._spent_s + running >= SEARCH_S
+        if self._clock is None:
+            if self.total and self._ticks - self._began_at > SEARCH_TICKS:
+                raise StopLookingError
+            return self._ticks % STEP_TICKS == 0
+        now = self._clock()
+        if self.total and now - self._began_at - self._waited_s > SEARCH_S:
+            raise StopLookingError
+        return now - self._step_began_at > STEP_S
+
+    def pause(self) -> Generator[None, None, None]:
+        """Let others run; the time they take does not count."""
+        if self._clock is None:
+            yield
+            return
+        paused_at = self._clock()
+        yield
+        self._step_began_at = self._clock()
+        self._waited_s += self._step_began_at - paused_at
 
     def refuse(self, subject: str, *, whole: bool = True) -> NoReturn:
         """Raise InvalidDataError with what was found; `whole` is false if the search ended before the data did."""
         count = f"{'' if whole else 'at least '}{self.total} problem{'s' if self.total != 1 else ''}"
         detail = f"The data does not fit {subject}: {count}."
         if not whole:
-            detail += " The search for more stopped after 50 ms."
+            detail += " The search for more was ended."
         raise InvalidDataError(detail, problems=self.listed, problems_total=self.total)

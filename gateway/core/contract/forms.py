@@ -51,13 +51,29 @@ class RefusedError(ValueError):
 
 _double = msgspec.json.Decoder(float)
 _NEGATIVE_ZERO = re.compile(rb"[\s\[:,]-0[\s,\]}]")
+_TEXT_OR_NEGATIVE_ZERO = re.compile(rb'("(?:[^"\\]++|\\.)*+")|(?<=[\s\[:,])-0(?=[\s,\]}])', re.DOTALL)
+_ESCAPE = re.compile(rb"\\(?:u003([aA])|.)", re.DOTALL)
 _LOOKS_NUMERIC = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _MISSING_WORDS = frozenset({"", "na", "nan", "n/a", "null", "none", "nil", "inf", "-inf", "infinity", "-infinity"})
 
 
-def may_hold_negative_zero(body: bytes) -> bool:
-    """Whether `-0` may stand in this JSON as a number: msgspec reads it as 0, R and IEEE 754 as −0."""
-    return b"-" in body and b"-0" in body and _NEGATIVE_ZERO.search(body) is not None
+def with_negative_zeros(text: bytes) -> bytes:
+    """The JSON with each number `-0` written as `-0.0`: msgspec reads `-0` as 0, R and IEEE 754 as −0."""
+    if b"-" not in text or b"-0" not in text or _NEGATIVE_ZERO.search(text) is None:
+        return text
+    return _TEXT_OR_NEGATIVE_ZERO.sub(_negative_zero, text)
+
+
+def _negative_zero(match: re.Match[bytes]) -> bytes:
+    return match[1] or b"-0.0"
+
+
+def colons_in(text: bytes) -> int:
+    """How many colons this JSON has, escaped ones included."""
+    count = text.count(b":")
+    if b"\\u003" in text:
+        count += sum(1 for match in _ESCAPE.finditer(text) if match[1])
+    return count
 
 
 def double_of(token: bytes) -> float:
@@ -204,12 +220,17 @@ class SingleForm(NumberForm):
 
     def pack(self, values: Sequence[Any]) -> Buffers:
         """Through an array of singles."""
-        (doubles,) = super().pack(values)
-        wide = array("d", doubles)
-        narrow = array("f", wide)
-        if any(v in (inf, -inf) for v in narrow):
+        missing: set[int] = set()
+        if self.nullable and None in values:
+            missing = {index for index, value in enumerate(values) if value is None}
+            values = [0.0 if value is None else value for value in values]
+        singles = array("f", values)
+        if max(singles, default=0.0) == inf or min(singles, default=0.0) == -inf:
             raise UnfitError
-        return (array("d", [w if w != w else n for w, n in zip(wide, narrow, strict=True)]).tobytes(),)  # noqa: PLR0124 — NA keeps its payload
+        doubles = array("d", singles)
+        for index in missing:
+            doubles[index] = NA_REAL
+        return (doubles.tobytes(),)
 
     def _check(self, kind: str, value: Any) -> Value:
         if kind != NUMBER:
@@ -426,6 +447,7 @@ class LabelForm(Form):
         super().__init__(field)
         self._codes: dict[str | None, int] = {label: code for code, label in enumerate(field.levels, start=1)}
         self._codes[None] = NA_INTEGER
+        self._suggested: dict[str, str | None] = {}
         self._colons: dict[str | None, int] = {label: label.count(":") for label in field.levels} | {None: 0}
 
     @property
@@ -462,9 +484,17 @@ class LabelForm(Form):
             raise self._wrong_type(kind, value)
         if value in self._codes:
             return str(value)
-        close = closest(value, self.field.levels)
+        close = self._suggest(value)
         hint = f"; did you mean {echo(close)}?" if close is not None else ""
         raise RefusedError("unknown_level", f"{echo(value)} is not a level; expected {self.takes}{hint}")
+
+    def _suggest(self, label: str) -> str | None:
+        """The level most likely meant; remembered, since the same label comes again and again."""
+        if label not in self._suggested:
+            if len(self._suggested) >= 100:
+                self._suggested.clear()
+            self._suggested[label[:100]] = closest(label, self.field.levels)
+        return self._suggested.get(label)
 
 
 def closest(text: str, names: Sequence[str]) -> str | None:

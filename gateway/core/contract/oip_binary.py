@@ -42,8 +42,8 @@ BOUNDS = {
     for bits in (8, 16, 32, 64)
 }
 #: Elements between two pauses.
-_STEP = 32_768
-_TEXT_STEP = 4_096
+_STEP = 16_384
+_TEXT_STEP = 2_048
 _EXACT = 2**53
 _length_at = struct.Struct("<I").unpack_from
 
@@ -61,12 +61,9 @@ def numbers(
         refused, part = convert(values)
         for index, code, detail in refused:
             findings.add(code, pointer(*where), f"row {start + index}: {detail}", column=field.name, row=start + index)
-            if findings.exhausted:
-                return part
+            findings.tick()
         parts.append(part)
-        findings.pause()
-        yield
-        findings.resume()
+        yield from findings.pause()
     return join(parts)
 
 
@@ -212,11 +209,7 @@ def texts(
             parts.append(form.pack_texts(values))
         except UnfitError:
             parts.append(_checked(form, values, start, where, findings))
-        if findings.exhausted:
-            return ()
-        findings.pause()
-        yield
-        findings.resume()
+        yield from findings.pause()
     if at != size:
         detail = f"the binary data has {size - at} bytes after its {rows} texts"
         findings.add("wrong_size", pointer(*where), detail, column=name)
@@ -233,8 +226,7 @@ def _checked(
             taken.append(None if value is None else form.check(STRING, value))
         except RefusedError as error:
             findings.add(error.code, pointer(*where), f"row {row}: {error.detail}", column=form.field.name, row=row)
-            if findings.exhausted:
-                break
+            findings.tick()
     return pack(form.field, taken) if not findings else ()
 
 

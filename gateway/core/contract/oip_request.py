@@ -10,24 +10,26 @@ import re
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.core.contract.forms import (
+    NULL,
     STRING,
     Buffers,
     Form,
     UnfitError,
+    colons_in,
     flatten,
-    may_hold_negative_zero,
+    with_negative_zeros,
 )
 from gateway.core.contract.oip import ACCEPTED, MISSING_PREFIX, form_for
 from gateway.core.contract.oip_binary import WIDTH, converter, few_numbers, few_texts, numbers, texts
-from gateway.core.contract.reader import CHUNK_BYTES, Column, Reader, StopLookingError, decoded
+from gateway.core.contract.reader import CHUNK_BYTES, Column, Reader, decoded
 from gateway.core.contract.tokens import Scanner, Steps
-from gateway.core.problems import echo, listing, pointer
+from gateway.core.problems import StopLookingError, echo, listing, pointer
 from shared.errors import MalformedRequestError
 from shared.signature import Field
 from shared.wire import Frame, pack, unpack
@@ -36,10 +38,14 @@ if TYPE_CHECKING:
     from gateway.core.contract.compiled import Clock, Contract
 
 #: Most bytes of one small member (a shape, parameters, the outputs asked for).
-_MAX_SMALL = 256 * 1024
+_MAX_SMALL = 64 * 1024
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT = rb"(?:[^\"\[\]]++|" + _TEXT + rb")*+"
+#: How far ahead an element's end is looked for.
+_MOST_AHEAD = 2 * 1024 * 1024
 _DATA = re.compile(rb"(?:" + rb"[^\"\[\]]++|" + _TEXT + rb"|\[" + _FLAT + rb"\])*+", re.DOTALL)
+#: Most characters of a request's id.
+MAX_ID = 1024
 _META = frozenset({"model_name", "model_version"})
 
 
@@ -90,7 +96,7 @@ class _RequestParameters(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     inputs: list[_Tensor]
-    id: str | UnsetType = UNSET
+    id: Annotated[str, msgspec.Meta(max_length=MAX_ID)] | UnsetType = UNSET
     outputs: list[_Output] | UnsetType = UNSET
     parameters: _RequestParameters | UnsetType = UNSET
 
@@ -173,7 +179,7 @@ def parse_fast(contract: Contract, body: bytes, header_length: int | None) -> Oi
                 raise UnfitError
             columns[tensor.name] = _fast_binary(contract, field, tensor.datatype, binary[:size], rows)
             binary = binary[size:]
-    if len(binary) or head.count(b":") != colons or b"\\u003" in head:
+    if len(binary) or colons_in(head) != colons:
         raise UnfitError
     frame = Frame(rows, tuple([buffer for field in contract.inputs for buffer in columns[field.name]]))
     return OipRequest(frame, None if request.id is UNSET else request.id, _fast_outputs(contract, request))
@@ -182,13 +188,15 @@ def parse_fast(contract: Contract, body: bytes, header_length: int | None) -> Oi
 def _fast_values(contract: Contract, field: Field, tensor: _Tensor, rows: int) -> tuple[Form, list[Any]]:
     form, flat, nested = contract.oip_forms.get(field, tensor.datatype)
     raw = bytes(tensor.data)  # type: ignore[arg-type]
+    if form.numeric:
+        raw = with_negative_zeros(raw)
     try:
         values = decoded(flat, raw)
     except UnfitError:
         if len(tensor.shape) != 2:
             raise
         values = flatten(decoded(nested, raw))
-    if len(values) != rows or (form.numeric and may_hold_negative_zero(raw)):
+    if len(values) != rows:
         raise UnfitError
     return form, values
 
@@ -257,12 +265,12 @@ class OipReader(Reader):
         """The request; raises MalformedRequestError, InvalidDataError or PayloadTooLargeError."""
         try:
             tensors = yield from self._request()
-            outputs = self._outputs()
+            outputs = yield from self._outputs()
             columns = yield from self._tensors(tensors)
         except StopLookingError:
             self.findings.refuse(self.contract.subject, whole=False)
         if self.findings:
-            self.findings.refuse(self.contract.subject, whole=not self.findings.exhausted)
+            self.findings.refuse(self.contract.subject)
         rows = next(iter(columns.values()))[0] if columns else 0
         buffers = [buffer for field in self.contract.inputs for buffer in columns[field.name][1]]
         return OipRequest(Frame(rows, tuple(buffers)), self.id, outputs)
@@ -274,8 +282,7 @@ class OipReader(Reader):
         tensors: list[_Found] = []
         kind, value = scan.take()
         if kind != "{":
-            kind, value = yield from scan.value(kind, value)
-            findings.add("wrong_type", "", 'expected an object, {"inputs":[…]}')
+            yield from self._instead(kind, value, "", 'an object, {"inputs":[…]}')
             scan.end()
             return tensors
         seen: set[str] = set()
@@ -290,16 +297,16 @@ class OipReader(Reader):
                 tensors = yield from self._inputs()
             elif key in ("id", "outputs", "parameters"):
                 yield from self._member(key, kind, value)
-            elif key in _META:
-                yield from scan.value(kind, value)
+            elif key == "inputs":
+                yield from self._instead(kind, value, "/inputs", "an array of tensors")
             else:
-                yield from scan.value(kind, value)
-                if key == "inputs":
-                    findings.add("wrong_type", "/inputs", "expected an array of tensors")
-                else:
+                if key not in _META:
                     detail = f"{echo(key)} is not taken here; a request has inputs, outputs, id and parameters"
                     findings.add("unknown_member", pointer(key), detail)
+                yield from scan.value(kind, value)
             seen.add(key)
+            if findings.tick():
+                yield from findings.pause()
             kind, key = self._next_member()
         scan.end()
         if "inputs" not in seen:
@@ -311,10 +318,10 @@ class OipReader(Reader):
         if found is None:
             return
         if key == "id":
-            if isinstance(found, str):
+            if isinstance(found, str) and len(found) <= MAX_ID:
                 self.id = found
             else:
-                self.findings.add("wrong_type", "/id", "expected a text")
+                self.findings.add("wrong_type", "/id", f"expected a text of at most {MAX_ID} characters")
         elif key == "outputs":
             self.outputs_asked = found
         elif not isinstance(found, dict):
@@ -338,12 +345,8 @@ class OipReader(Reader):
         if kind not in ("{", "["):
             kind, value = yield from scan.value(kind, value)
             return value if kind != "number" else _number(value)
-        yield from scan.skip(kind)
-        text = self.body[start : scan.at]
-        if len(text) > _MAX_SMALL:
-            self.findings.add("text_too_long", pointer(*where), f"more than {_MAX_SMALL} bytes")
-            return None
-        return (yield from self._tree(Scanner(text), where))
+        yield from scan.skip(kind, _MAX_SMALL)
+        return (yield from self._tree(Scanner(self.body[start : scan.at], self.findings), where))
 
     def _tree(self, scan: Scanner, where: tuple[str | int, ...]) -> Steps[Any]:
         """The value a small text holds; its depth was bounded when it was passed over."""
@@ -370,35 +373,33 @@ class OipReader(Reader):
                 items.append((yield from self._tree(scan, (*where, len(items)))))
                 kind, _ = scan.take()
             return items
-        if self._looked_at():
-            yield from self._pause()
+        if self.findings.tick():
+            yield from self.findings.pause()
         if kind == "long":
             kind, value = yield from scan.rest_of_string()
         return _number(value) if kind == "number" else value
 
     def _inputs(self) -> Steps[list[_Found]]:
-        scan = self.scan
+        scan, findings = self.scan, self.findings
         tensors: list[_Found] = []
-        kind, value = scan.take()
-        while kind != "]":
+        if self._peek() == "]":
+            scan.take()
+            return tensors
+        while True:
+            kind, value = scan.take()
             found = _Found(len(tensors))
+            tensors.append(found)
+            if found.index > 2 * len(self.contract.inputs) + 8:
+                findings.add("unknown_column", "/inputs", "more tensors than the model has columns")
+                raise StopLookingError
             if kind == "{":
                 yield from self._tensor(found)
             else:
-                yield from scan.value(kind, value)
-                self.findings.add("wrong_type", pointer("inputs", found.index), "expected an object, a tensor")
-            tensors.append(found)
-            if self._looked_at():
-                yield from self._pause()
-            kind, _ = scan.take()
-            if kind == "]":
-                break
-            if kind != ",":
-                scan.unexpected(kind, "a comma or the end of the array")
-            kind, value = scan.take()
-            if kind == "]":
-                scan.unexpected(kind, "a tensor after the comma")
-        return tensors
+                yield from self._instead(kind, value, pointer("inputs", found.index), "an object, a tensor")
+            if findings.tick():
+                yield from findings.pause()
+            if not self._next_element():
+                return tensors
 
     def _tensor(self, found: _Found) -> Steps[None]:
         scan, findings = self.scan, self.findings
@@ -413,69 +414,72 @@ class OipReader(Reader):
                 yield from scan.value(kind, value)
             elif key == "data" and kind == "[":
                 found.data_at = scan.at
-                yield from self._pass_over()
+                yield from self._pass_over((*here, key))
                 found.data_end = scan.at
-            elif key in ("name", "datatype"):
-                kind, value = yield from scan.value(kind, value)
-                if kind == STRING:
-                    setattr(found, key, value)
-                else:
-                    findings.add("wrong_type", pointer(*here, key), "expected a text")
-            elif key == "shape":
-                shape = yield from self._small(kind, value, (*here, key))
-                if isinstance(shape, list) and all(type(n) is int for n in shape):
-                    found.shape = tuple(shape)
-            elif key == "parameters":
-                parameters = yield from self._small(kind, value, (*here, key))
-                if isinstance(parameters, dict):
-                    size = parameters.get("binary_data_size")
-                    if type(size) is int and size >= 0:
-                        found.size = size
-                    elif size is not None:
-                        findings.add(
-                            "wrong_type", pointer(*here, key, "binary_data_size"), "expected a number of bytes"
-                        )
-                elif parameters is not None:
-                    findings.add("wrong_type", pointer(*here, key), "expected an object")
-            else:
-                kind, value = yield from scan.value(kind, value)
-                if key == "data":
-                    if kind != "null":
-                        findings.add("wrong_type", pointer(*here, key), "expected an array")
-                else:
-                    detail = f"{echo(key)} is not taken here; a tensor has name, datatype, shape, data and parameters"
-                    findings.add("unknown_member", pointer(*here, key), detail)
+            elif key in ("name", "datatype") and kind == STRING:
+                setattr(found, key, value)
+            elif key in ("name", "datatype") or (key == "data" and kind != NULL):
+                wanted = "an array" if key == "data" else "a text"
+                yield from self._instead(kind, value, pointer(*here, key), wanted)
+            elif key in ("shape", "parameters"):
+                self._describes(found, key, (yield from self._small(kind, value, (*here, key))))
+            elif key != "data":
+                detail = f"{echo(key)} is not taken here; a tensor has name, datatype, shape, data and parameters"
+                findings.add("unknown_member", pointer(*here, key), detail)
+                yield from scan.value(kind, value)
             seen.add(key)
+            if findings.tick():
+                yield from findings.pause()
             kind, key = self._next_member()
         for member in ("name", "datatype", "shape"):
             if member not in seen:
                 findings.add("missing_member", pointer(*here, member), f"the tensor's {member} is not there")
 
-    def _pass_over(self) -> Steps[None]:
+    def _describes(self, found: _Found, key: str, value: Any) -> None:
+        """Take a tensor's shape or parameters."""
+        where = pointer("inputs", found.index, key)
+        if key == "shape":
+            if isinstance(value, list) and all(type(n) is int for n in value):
+                found.shape = tuple(value)
+            return
+        if value is None:
+            return
+        if not isinstance(value, dict):
+            self.findings.add("wrong_type", where, "expected an object")
+            return
+        size = value.get("binary_data_size")
+        if type(size) is int and size >= 0:
+            found.size = size
+        elif size is not None:
+            self.findings.add("wrong_type", f"{where}/binary_data_size", "expected a number of bytes")
+
+    def _pass_over(self, where: tuple[str | int, ...]) -> Steps[None]:
         """Go to the end of an array of scalars, or of arrays of them; what is in it is read later, and then strictly."""
         scan, body = self.scan, self.body
         start, size = scan.at, CHUNK_BYTES
-        while True:
+        while size <= _MOST_AHEAD:
             match = _DATA.match(body, scan.at, min(len(body), scan.at + size))
             end = match.end() if match else scan.at
             if body[end : end + 1] == b"]":
                 scan.at = end + 1
                 return
-            if end == scan.at:
-                if end + size >= len(body):
-                    break
-                size *= 2
-            else:
+            if end > scan.at:
                 size = CHUNK_BYTES
+            elif end + size >= len(body):
+                break
+            else:
+                size *= 2
             scan.at = end
-            yield from self._pause()
-        # Deeper, or not JSON: token by token.
+            yield from self.findings.pause()
+        # Deeper than a tensor's data can be, or not JSON: token by token.
+        if body[scan.at : scan.at + 1] == b"[":
+            self.findings.add("wrong_shape", pointer(*where), "expected an array of values, or of arrays of one value")
         scan.at = start
         yield from scan.skip("[")
 
     # outputs asked for
 
-    def _outputs(self) -> tuple[Requested, ...]:
+    def _outputs(self) -> Steps[tuple[Requested, ...]]:
         contract, findings = self.contract, self.findings
         asked = self.outputs_asked
         if not isinstance(asked, list):
@@ -484,6 +488,8 @@ class OipReader(Reader):
             asked = []
         chosen: dict[int, Requested] = {}
         for number, output in enumerate(asked):
+            if findings.tick():
+                yield from findings.pause()
             where = pointer("outputs", number)
             name = output.get("name") if isinstance(output, dict) else None
             if not isinstance(name, str):

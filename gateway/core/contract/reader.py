@@ -1,19 +1,20 @@
-"""Reads a `/v1` body in steps: chunks of about 128 KiB by msgspec, and what msgspec cannot take value by value.
+"""Reads a `/v1` body in steps: chunks of about 64 KiB by msgspec, and what msgspec cannot take value by value.
 
 The trick that makes chunks safe: JSON is read from left to right, so if the text from a known start up to a bracket or comma
 decodes as a whole list of the expected type, that bracket or comma is where the list's element ends, whatever it looked like.
-Where a chunk does not decode, the exact way takes over from its first byte: it either finds the problems, or (a key twice
-excluded, a −0, an escaped colon) takes the values, and chunks go on after it. So both ways always agree on what is valid.
+Where a chunk does not decode, the exact way takes over from its first byte: it either finds the problems, or takes
+the values, and chunks go on after it. So both ways always agree on what is valid.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.core.contract.chunks import element_ends, ends_here, nested_ends, row_ends
 from gateway.core.contract.forms import (
     ARRAY,
     LONG_STRING,
@@ -27,35 +28,20 @@ from gateway.core.contract.forms import (
     describe,
     flatten,
     join,
-    may_hold_negative_zero,
+    with_negative_zeros,
 )
-from gateway.core.contract.tokens import Scanner, Steps
-from gateway.core.problems import Findings, echo, listing, pointer
-from shared.errors import PayloadTooLargeError
+from gateway.core.contract.tokens import OPENING, SCALARS, Scanner, Steps
+from gateway.core.problems import Findings, StopLookingError, echo, listing, pointer
 from shared.wire import Frame, pack
 
 if TYPE_CHECKING:
     from gateway.core.contract.compiled import Contract
 
 #: Bytes decoded in one go: about 1 ms.
-CHUNK_BYTES = 128 * 1024
-#: Values the exact way looks at between two pauses: about 5 ms.
-_PAUSE_EVERY = 2_000
+CHUNK_BYTES = 64 * 1024
+#: A row or value larger than this many chunks is read the exact way.
+_MOST_CHUNKS = 4
 _MAX_SUGGESTIONS = 5
-
-_TEXT = rb'"(?:[^"\\]++|\\.)*+"'
-_S = rb"[ \t\n\r]*+"
-#: Whole rows from here: objects without containers, each with the comma after it or right before a closing bracket.
-_ROWS = re.compile(rb"(?:" + _S + rb'\{(?:[^"{}\[\]]++|' + _TEXT + rb")*+\}" + _S + rb"(?:,|(?=\])))++", re.DOTALL)
-#: Whole elements of an array of scalars or of arrays of one scalar, each with what ends it.
-_ELEMENTS = re.compile(rb"(?:" + _S + rb'(?:[^"{}\[\],]++|' + _TEXT + rb")" + _S + rb"(?:,|(?=\])))++", re.DOTALL)
-_NEXT = re.compile(_S + rb"([,\]])")
-_NESTED_END = re.compile(rb"\]" + _S + rb"\]")
-_CLOSING = re.compile(_S + rb"\]" + _S + rb"\}" + _S + rb"\Z")
-
-
-class StopLookingError(Exception):
-    """The time for listing problems is over."""
 
 
 def decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
@@ -107,11 +93,10 @@ class Reader:
         self, contract: Contract, body: bytes, clock: Callable[[], float] | None, chunk_bytes: int = CHUNK_BYTES
     ) -> None:
         self.contract = contract
-        self.scan = Scanner(body)
         self.body = body
         self.findings = Findings(clock)
+        self.scan = Scanner(body, self.findings)
         self.chunk_bytes = chunk_bytes
-        self.count = 0
 
     # --- the body's outermost object
 
@@ -126,16 +111,11 @@ class Reader:
         return Frame(columns[0].rows if columns else 0, tuple(b for column in columns for b in column.buffers()))
 
     def _document(self) -> Steps[list[Column]]:
-        scan = self.scan
-        kind, value = scan.take()
+        scan, findings = self.scan, self.findings
         columns: list[Column] = []
+        kind, value = scan.take()
         if kind != "{":
-            kind, value = yield from scan.value(kind, value)
-            self.findings.add(
-                "wrong_type",
-                "",
-                f'expected an object, {{"rows":[…]}} or {{"columns":{{…}}}}, got {describe(kind, value)}',
-            )
+            yield from self._instead(kind, value, "", 'an object, {"rows":[…]} or {"columns":{…}}')
             scan.end()
             return columns
         seen: set[str] = set()
@@ -143,30 +123,36 @@ class Reader:
         while kind != "}":
             key = yield from self._key(kind, key)
             kind, value = scan.take()
-            if key in seen:
-                self.findings.add("duplicate_key", pointer(key), f"{echo(key)} is given twice; give it once")
-                yield from scan.value(kind, value)
-            elif key in ("rows", "columns"):
-                if seen & {"rows", "columns"}:
-                    self.findings.add("conflicting_members", pointer(key), 'give "rows" or "columns", not both')
-                    yield from scan.value(kind, value)
-                elif key == "rows":
-                    columns = yield from self._rows(kind, value)
-                else:
-                    columns = yield from self._columns(kind, value)
+            if key in ("rows", "columns") and not seen & {"rows", "columns"}:
+                columns = yield from (self._rows if key == "rows" else self._columns)(kind, value)
             else:
-                self.findings.add(
-                    "unknown_member",
-                    pointer(key),
-                    f'{echo(key)} is not taken here: a request is {{"rows":[…]}} or {{"columns":{{…}}}}',
-                )
+                if key in seen:
+                    findings.add("duplicate_key", pointer(key), f"{echo(key)} is given twice; give it once")
+                elif key in ("rows", "columns"):
+                    findings.add("conflicting_members", pointer(key), 'give "rows" or "columns", not both')
+                else:
+                    detail = f'{echo(key)} is not taken here: a request is {{"rows":[…]}} or {{"columns":{{…}}}}'
+                    findings.add("unknown_member", pointer(key), detail)
                 yield from scan.value(kind, value)
             seen.add(key)
+            if findings.tick():
+                yield from findings.pause()
             kind, key = self._next_member()
         scan.end()
         if not seen & {"rows", "columns"}:
-            self.findings.add("missing_member", "", 'give the data as {"rows":[{…}]} or as {"columns":{…}}')
+            findings.add("missing_member", "", 'give the data as {"rows":[{…}]} or as {"columns":{…}}')
         return columns
+
+    def _instead(self, kind: str, value: Any, where: str, wanted: str, **place: Any) -> Steps[None]:
+        """Note that a value of another kind was expected here, and pass over it."""
+        if kind == LONG_STRING:
+            kind, value = yield from self.scan.rest_of_string()
+        elif kind not in SCALARS and kind not in OPENING:
+            self.scan.unexpected(kind, "a value")
+        shown = describe(OPENING.get(kind, kind), value)
+        self.findings.add("wrong_type", where, f"expected {wanted}, got {shown}", **place)
+        if kind in OPENING:
+            yield from self.scan.skip(kind)
 
     def _key(self, kind: str, key: Any) -> Steps[str]:
         """The member's name, the colon after it taken too."""
@@ -191,132 +177,131 @@ class Reader:
             self.scan.unexpected(kind, "a key in quotes after the comma")
         return kind, key
 
-    def _looked_at(self) -> bool:
-        """Count one value; true when it is time to pause."""
-        self.count += 1
-        if self.count % 64 == 0 and self.findings.exhausted:
-            raise StopLookingError
-        return self.count % _PAUSE_EVERY == 0
+    def _next_element(self) -> bool:
+        """After an element: whether another follows."""
+        kind, _ = self.scan.take()
+        if kind not in (",", "]"):
+            self.scan.unexpected(kind, "a comma or the end of the array")
+        return kind == ","
 
-    def _pause(self) -> Steps[None]:
-        self.findings.pause()
-        yield
-        self.findings.resume()
+    def _peek(self) -> str:
+        at = self.scan.at
+        kind, _ = self.scan.take()
+        self.scan.at = at
+        return kind
+
+    def _limit(self, rows: int) -> None:
+        if rows > self.contract.max_rows:
+            self.contract.refuse_rows()
+
+    def _rest(self, columns: list[Column]) -> Steps[None]:
+        """Pause in the exact way: what was taken is packed now, a little at a time."""
+        for column in columns:
+            column.flush()
+        yield from self.findings.pause()
+
+    # --- chunks
+
+    def _chunk(
+        self, ends: Callable[[bytes, int, int], Iterator[int]], take: Callable[[int, int], int]
+    ) -> Steps[tuple[int, int]]:
+        """Take a chunk from here: (how many, 0), or (0, up to which byte the exact way must go) with nothing taken."""
+        start, size, body = self.scan.at, self.chunk_bytes, self.body
+        while True:
+            failed = 0
+            for end in ends(body, start, min(start + size, len(body))):
+                if taken := take(start, end):
+                    return taken, 0
+                failed = end
+            if failed:
+                return 0, failed
+            if start + size >= len(body):
+                return 0, len(body) + 1
+            if size >= _MOST_CHUNKS * self.chunk_bytes:
+                return 0, start + 1
+            size *= 2
+            yield from self.findings.pause()
+
+    def _take_rows(self, columns: list[Column], start: int, end: int) -> int:
+        if not ends_here(self.body, end):
+            return 0
+        try:
+            rows, parts = self.contract.pack_rows(b"[%b]" % self.body[start:end], columns[0].rows if columns else 0)
+        except UnfitError:
+            return 0
+        for column, part in zip(columns, parts, strict=True):
+            column.add(part, rows)
+        self.scan.at = end
+        return rows
+
+    def _take_elements(self, column: Column, decode: Callable[[bytes], list[Any]], start: int, end: int) -> int:
+        if not ends_here(self.body, end):
+            return 0
+        text = b"[%b]" % self.body[start:end]
+        try:
+            values = decoded(decode, with_negative_zeros(text) if column.form.numeric else text)
+            self._limit(column.rows + len(values))
+            column.add(column.form.pack(values), len(values))
+        except UnfitError:
+            return 0
+        self.scan.at = end
+        return len(values)
 
     # --- rows
 
     def _rows(self, kind: str, value: Any) -> Steps[list[Column]]:
-        contract, scan = self.contract, self.scan
+        contract, scan, findings = self.contract, self.scan, self.findings
         columns = [Column(form) for form in contract.forms]
         if kind != "[":
-            kind, value = yield from scan.value(kind, value)
-            self.findings.add("wrong_type", "/rows", f"expected an array of objects, got {describe(kind, value)}")
+            yield from self._instead(kind, value, "/rows", "an array of objects")
             return columns
-        kind, value = self._peek()
-        if kind == "]":
+        if self._peek() == "]":
             scan.take()
-            self.findings.add("no_rows", "/rows", "there are no rows; send at least one")
+            findings.add("no_rows", "/rows", "there are no rows; send at least one")
             return columns
         rows = 0
         exact_until = 0 if self.chunk_bytes and contract.row_list is not None else len(self.body) + 1
         while True:
-            if scan.at >= exact_until and not self.findings:
-                taken, exact_until = yield from self._rows_chunk(columns, rows)
+            if scan.at >= exact_until and not findings:
+                taken, exact_until = yield from self._chunk(row_ends, partial(self._take_rows, columns))
+                rows += taken
                 if taken:
-                    rows += taken
-                    kind, _ = scan.take()
-                    if kind == "]":
+                    if not self._next_element():
                         return columns
-                    yield from self._pause()
+                    yield from findings.pause()
                     continue
             kind, value = scan.take()
             yield from self._row(kind, value, rows, columns)
             rows += 1
             self._limit(rows)
-            kind, _ = scan.take()
-            if kind == "]":
+            if not self._next_element():
                 return columns
-            if kind != ",":
-                scan.unexpected(kind, "a comma or the end of the array")
-
-    def _peek(self) -> tuple[str, Any]:
-        at = self.scan.at
-        token = self.scan.take()
-        self.scan.at = at
-        return token
-
-    def _limit(self, rows: int) -> None:
-        if rows > self.contract.max_rows:
-            raise PayloadTooLargeError(
-                f"The request has more rows than the {self.contract.max_rows} this server takes at once; send several requests.",
-                reason="too_many_rows",
-            )
-
-    def _rows_chunk(self, columns: list[Column], before: int) -> Steps[tuple[int, int]]:
-        """Decode rows from here: (how many, 0), or (0, up to which byte the exact way must go) with nothing taken."""
-        scan, body, size = self.scan, self.body, self.chunk_bytes
-        start = scan.at
-        while True:
-            end = min(start + size, len(body))
-            if end == len(body) and (closing := _closing(body)) is not None and closing > start:
-                last = closing
-            else:
-                last = body.rfind(b"}", start, end) + 1
-            if last > start and (taken := self._take_rows(columns, start, last, before)):
-                return taken, 0
-            match = _ROWS.match(body, start, min(end + 1, len(body)))
-            if match is not None:
-                last = body.rfind(b"}", start, match.end()) + 1
-                if taken := self._take_rows(columns, start, last, before):
-                    return taken, 0
-                return 0, last
-            if end == len(body):
-                return 0, len(body) + 1
-            size *= 2
-            yield from self._pause()
-
-    def _take_rows(self, columns: list[Column], start: int, end: int, before: int) -> int:
-        text = b"[%b]" % self.body[start:end]
-        try:
-            rows = decoded(self.contract.row_list, text)  # type: ignore[arg-type]
-            self._limit(before + len(rows))
-            parts = self.contract.pack_rows(rows, text, around=0)
-        except UnfitError:
-            return 0
-        if _NEXT.match(self.body, end) is None:
-            return 0
-        for column, part in zip(columns, parts, strict=True):
-            column.add(part, len(rows))
-        self.scan.at = end
-        return len(rows)
 
     def _row(self, kind: str, value: Any, row: int, columns: list[Column]) -> Steps[None]:
         contract, scan, findings = self.contract, self.scan, self.findings
         if kind != "{":
-            kind, value = yield from scan.value(kind, value)
-            findings.add(
-                "wrong_type", pointer("rows", row), f"expected an object, got {describe(kind, value)}", row=row
-            )
-            if self._looked_at():
-                yield from self._pause()
+            yield from self._instead(kind, value, pointer("rows", row), "an object", row=row)
+            if findings.tick():
+                yield from findings.pause()
             return
         got: dict[str, Value] = {}
         kind, key = scan.take()
         while kind != "}":
-            key = yield from self._key(kind, key)
+            if kind == STRING:
+                scan.expect(":")
+            else:
+                key = yield from self._key(kind, key)
             kind, value = scan.take()
-            if kind in ("{", "[") or kind == LONG_STRING:
-                kind, value = yield from scan.value(kind, value)
-            elif value is None and kind != "null":
-                scan.unexpected(kind, "a value")
+            opened = kind
+            if kind not in SCALARS:
+                if kind == LONG_STRING:
+                    kind, value = yield from scan.rest_of_string()
+                elif kind not in OPENING:
+                    scan.unexpected(kind, "a value")
+                kind = OPENING.get(kind, kind)
             if key in got:
-                findings.add(
-                    "duplicate_key",
-                    pointer("rows", row, key),
-                    f"{echo(key)} is given twice in this row",
-                    column=key,
-                    row=row,
-                )
+                detail = f"{echo(key)} is given twice in this row"
+                findings.add("duplicate_key", pointer("rows", row, key), detail, column=key, row=row)
             elif (index := contract.position.get(key)) is None:
                 self._unknown(("rows", row), key, row)
                 got[key] = None
@@ -326,17 +311,18 @@ class Reader:
                 except RefusedError as error:
                     findings.add(error.code, pointer("rows", row, key), error.detail, column=key, row=row)
                     got[key] = None
-            if self._looked_at():
-                yield from self._pause()
+            if opened in OPENING:
+                yield from scan.skip(opened)
+            if findings.tick():
+                yield from self._rest(columns)
             kind, key = self._next_member()
         if got.keys() != contract.position.keys():
             for name in contract.position:
                 if name not in got:
-                    findings.add(
-                        "missing_column", pointer("rows", row, name), f"{echo(name)} is not there", column=name, row=row
-                    )
-            if self._looked_at():
-                yield from self._pause()
+                    detail = f"{echo(name)} is not there"
+                    findings.add("missing_column", pointer("rows", row, name), detail, column=name, row=row)
+                    if findings.tick():
+                        yield from findings.pause()
         if not findings:
             for column in columns:
                 column.append(got[column.form.field.name])
@@ -348,9 +334,8 @@ class Reader:
             and (close := closest(key, tuple(self.contract.position))) is not None
         ):
             hint = f"did you mean {echo(close)}?"
-        self.findings.add(
-            "unknown_column", pointer(*where, key), f"the model has no column {echo(key)}; {hint}", column=key, row=row
-        )
+        detail = f"the model has no column {echo(key)}; {hint}"
+        self.findings.add("unknown_column", pointer(*where, key), detail, column=key, row=row)
 
     # --- columns
 
@@ -358,8 +343,7 @@ class Reader:
         contract, scan, findings = self.contract, self.scan, self.findings
         columns = [Column(form) for form in contract.forms]
         if kind != "{":
-            kind, value = yield from scan.value(kind, value)
-            findings.add("wrong_type", "/columns", f"expected an object of arrays, got {describe(kind, value)}")
+            yield from self._instead(kind, value, "/columns", "an object of arrays")
             return columns
         lengths: dict[str, int | None] = {}
         kind, key = scan.take()
@@ -367,20 +351,21 @@ class Reader:
             key = yield from self._key(kind, key)
             kind, value = scan.take()
             index = contract.position.get(key)
-            if key in lengths or index is None or kind != "[":
-                if key in lengths:
-                    findings.add("duplicate_key", pointer("columns", key), f"{echo(key)} is given twice", column=key)
-                elif index is None:
-                    self._unknown(("columns",), key)
-                kind, value = yield from scan.value(kind, value)
-                if key not in lengths and index is not None:
-                    detail = f"expected an array with one value per row, got {describe(kind, value)}"
-                    findings.add("wrong_type", pointer("columns", key), detail, column=key)
-                lengths.setdefault(key, None)
+            if key in lengths:
+                findings.add("duplicate_key", pointer("columns", key), f"{echo(key)} is given twice", column=key)
+                yield from scan.value(kind, value)
+            elif index is None:
+                self._unknown(("columns",), key)
+                lengths[key] = None
+                yield from scan.value(kind, value)
+            elif kind != "[":
+                lengths[key] = None
+                where = pointer("columns", key)
+                yield from self._instead(kind, value, where, "an array with one value per row", column=key)
             else:
                 lengths[key] = yield from self.array(columns[index], ("columns", key), contract.lists[index])
-            if self._looked_at():
-                yield from self._pause()
+            if findings.tick():
+                yield from findings.pause()
             kind, key = self._next_member()
         self._whole(lengths)
         return columns
@@ -390,7 +375,8 @@ class Reader:
         first: tuple[str, int] | None = None
         for name in self.contract.position:
             if name not in lengths:
-                self.findings.add("missing_column", pointer("columns", name), f"{echo(name)} is not there", column=name)
+                detail = f"{echo(name)} is not there"
+                self.findings.add("missing_column", pointer("columns", name), detail, column=name)
                 continue
             length = lengths[name]
             if length is None:
@@ -398,9 +384,7 @@ class Reader:
             if first is None:
                 first = name, length
             elif length != first[1]:
-                detail = (
-                    f"{echo(name)} has {length} values where {echo(first[0])} has {first[1]}; give one value per row"
-                )
+                detail = f"{echo(name)} has {length} values, {echo(first[0])} has {first[1]}; give one value per row"
                 self.findings.add("ragged_columns", pointer("columns", name), detail, column=name)
         if first is not None and first[1] == 0 and not self.findings:
             self.findings.add("no_rows", "/columns", "the columns are empty; send at least one row")
@@ -418,125 +402,73 @@ class Reader:
 
         With `decode_nested` each element may be an array of one value instead (a tensor of shape [n,1]).
         """
-        scan, form, name = self.scan, column.form, column.form.field.name
-        kind, value = self._peek()
-        if kind == "]":
+        scan, findings = self.scan, self.findings
+        first = self._peek()
+        if first == "]":
             scan.take()
             return 0
+        ends = element_ends
+        if nested := first == "[" and decode_nested is not None:
+            ends, decode = nested_ends, partial(_flat, decode_nested)
         rows = 0
-        nested = kind == "[" and decode_nested is not None
         exact_until = 0 if self.chunk_bytes else len(self.body) + 1
         while True:
-            if scan.at >= exact_until and not self.findings:
-                chunk = (lambda text: flatten(decode_nested(text))) if nested and decode_nested else decode
-                taken, exact_until = yield from self._elements_chunk(column, chunk, rows, nested=nested)
+            if scan.at >= exact_until and not findings:
+                taken, exact_until = yield from self._chunk(ends, partial(self._take_elements, column, decode))
+                rows += taken
                 if taken:
-                    rows += taken
-                    kind, _ = scan.take()
-                    if kind == "]":
+                    if not self._next_element():
                         return rows
-                    yield from self._pause()
+                    yield from findings.pause()
                     continue
-            kind, value = scan.take()
-            if nested:
-                kind, value = yield from self._only(kind, value)
-            elif kind in ("{", "[") or kind == LONG_STRING:
-                kind, value = yield from scan.value(kind, value)
-            elif value is None and kind != "null":
-                scan.unexpected(kind, "a value")
-            try:
-                checked = form.check(kind, value)
-                if not self.findings:
-                    column.append(checked)
-            except RefusedError as error:
-                self.findings.add(error.code, pointer(*where, rows), error.detail, column=name, row=rows)
+            yield from self._element(column, (*where, rows), rows, nested=nested)
             rows += 1
             self._limit(rows)
-            if self._looked_at():
-                yield from self._pause()
-            kind, _ = scan.take()
-            if kind == "]":
+            if findings.tick():
+                yield from self._rest([column])
+            if not self._next_element():
                 return rows
-            if kind != ",":
-                scan.unexpected(kind, "a comma or the end of the array")
 
-    def _only(self, kind: str, value: Any) -> Steps[tuple[str, Any]]:
-        """The only value of an array of one, which was just begun; anything else counts as an array that does not fit."""
+    def _element(self, column: Column, where: tuple[str | int, ...], row: int, *, nested: bool) -> Steps[None]:
+        scan, findings = self.scan, self.findings
+        kind, value = scan.take()
+        opened = kind
+        if nested:
+            opened, kind, value = yield from self._only(kind, value)
+        elif kind not in SCALARS:
+            if kind == LONG_STRING:
+                kind, value = yield from scan.rest_of_string()
+            elif kind not in OPENING:
+                scan.unexpected(kind, "a value")
+            kind = OPENING.get(kind, kind)
+        try:
+            checked = column.form.check(kind, value)
+            if not findings:
+                column.append(checked)
+        except RefusedError as error:
+            findings.add(error.code, pointer(*where), error.detail, column=column.form.field.name, row=row)
+        if opened in OPENING:
+            yield from scan.skip(opened)
+
+    def _only(self, kind: str, value: Any) -> Steps[tuple[str, str, Any]]:
+        """(the container left open, kind, value) of the only value of an array of one that was just begun.
+
+        Anything else counts as an array, which no column takes.
+        """
         scan = self.scan
         if kind != "[":
-            yield from scan.value(kind, value)
-            return ARRAY, None
+            kind, value = yield from scan.value(kind, value)
+            return "", ARRAY, None
         start = scan.at
         kind, value = scan.take()
-        if kind not in ("{", "[", "]"):
-            kind, value = yield from scan.value(kind, value)
-            after, _ = scan.take()
-            if after == "]":
-                return kind, value
+        if kind == LONG_STRING:
+            kind, value = yield from scan.rest_of_string()
+        if kind in SCALARS and self._peek() == "]":
+            scan.take()
+            return "", kind, value
         scan.at = start
-        yield from scan.skip("[")
-        return ARRAY, None
-
-    def _elements_chunk(
-        self, column: Column, decode: Callable[[bytes], list[Any]], before: int, *, nested: bool
-    ) -> Steps[tuple[int, int]]:
-        """As `_rows_chunk`, for the elements of an array."""
-        scan, body, size = self.scan, self.body, self.chunk_bytes
-        start = scan.at
-        while True:
-            end = min(start + size, len(body))
-            if nested:
-                last = body.rfind(b"]", start, end) + 1
-                if last == end and last == len(body):
-                    last = 0
-            else:
-                last = body.find(b"]", start, end)
-                if last < 0:
-                    last = body.rfind(b",", start, end)
-            if last > start and (taken := self._take_elements(column, decode, start, last, before)):
-                return taken, 0
-            if nested:
-                close = _NESTED_END.search(body, start, end)
-                if close is not None and (
-                    taken := self._take_elements(column, decode, start, close.start() + 1, before)
-                ):
-                    return taken, 0
-            match = _ELEMENTS.match(body, start, min(end + 1, len(body)))
-            if match is not None:
-                last = match.end() - (body[match.end() - 1 : match.end()] == b",")
-                if taken := self._take_elements(column, decode, start, last, before):
-                    return taken, 0
-                return 0, last
-            if end == len(body) or nested:
-                return 0, end
-            size *= 2
-            yield from self._pause()
-
-    def _take_elements(
-        self, column: Column, decode: Callable[[bytes], list[Any]], start: int, end: int, before: int
-    ) -> int:
-        text = b"[%b]" % self.body[start:end]
-        try:
-            if column.form.numeric and may_hold_negative_zero(text):
-                return 0
-            values = decoded(decode, text)
-            if not values:
-                return 0
-            self._limit(before + len(values))
-            part = column.form.pack(values)
-        except UnfitError:
-            return 0
-        if _NEXT.match(self.body, end) is None:
-            return 0
-        column.add(part, len(values))
-        self.scan.at = end
-        return len(values)
+        return "[", ARRAY, None
 
 
-def _closing(body: bytes) -> int | None:
-    """Where the last row ends, if the body ends as a request's should: `…} ] }`."""
-    last = body.rfind(b"]")
-    match = _CLOSING.match(body, last)
-    if match is None:
-        return None
-    return body.rfind(b"}", 0, last) + 1
+def _flat(decode: Callable[[bytes], list[tuple[Any]]], text: bytes) -> list[Any]:
+    return flatten(decode(text))

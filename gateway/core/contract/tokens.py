@@ -22,30 +22,32 @@ from gateway.core.contract.forms import (
     STRING,
     text_from_escapes,
 )
+from gateway.core.problems import Findings
 from shared.errors import MalformedRequestError
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 
 MAX_DEPTH = 64
-#: Tokens between two pauses: about 5 ms.
-_PAUSE_EVERY = 2_000
 #: A JSON text that cannot decode to `MAX_TEXT_BYTES` or less (six bytes for one, as in `\u0041`) is not looked at further.
 _MAX_RAW_TEXT = 6 * MAX_TEXT_BYTES
 _PIECE = rb'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
 _TOKEN = re.compile(
-    rb"[ \t\n\r]*+(?:"
+    rb"[ \t\n\r]{0,256}+(?:"
     rb"([{}\[\]:,])"
-    rb'|"(' + _PIECE + rb'{0,8192}+)"'
+    rb'|"(' + _PIECE + rb'{0,4096}+)"'
     rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)(?![0-9A-Za-z.+-])"
     rb"|(true|false|null)(?![0-9A-Za-z_])"
     rb"|(-?(?:NaN|nan|Infinity|inf|Inf))(?![0-9A-Za-z_])"
     rb")"
 )
-_PIECES = re.compile(_PIECE + rb"{0,8192}+")
+_PIECES = re.compile(_PIECE + rb"{0,4096}+")
+_SPACES = 16_384
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _LITERALS = {b"true": (BOOLEAN, True), b"false": (BOOLEAN, False), b"null": (NULL, None)}
-_OPENING = {"{": OBJECT, "[": ARRAY}
+#: What an opening bracket begins.
+OPENING = {"{": OBJECT, "[": ARRAY}
+SCALARS = frozenset({STRING, NUMBER, BOOLEAN, NULL, NOT_FINITE})
 
 END = "end"
 
@@ -53,12 +55,12 @@ END = "end"
 class Scanner:
     """A position in a body, and what stands there. Raises MalformedRequestError, which says where, for what is not JSON."""
 
-    __slots__ = ("_count", "at", "body")
+    __slots__ = ("at", "body", "findings")
 
-    def __init__(self, body: bytes, at: int = 0) -> None:
+    def __init__(self, body: bytes, findings: Findings, at: int = 0) -> None:
         self.body = body
         self.at = at
-        self._count = 0
+        self.findings = findings
 
     def take(self) -> tuple[str, Any]:
         """The next token: (kind, value), or (the character itself, None) for one of `{}[]:,`, or (END, None).
@@ -83,11 +85,13 @@ class Scanner:
 
     def _other(self) -> tuple[str, Any]:
         """What is no ordinary token: the end, a long text, or a mistake."""
-        space = _SPACE.match(self.body, self.at)
-        at = space.end() if space else self.at
+        at = self._after_space()
         if at >= len(self.body):
             self.at = at
             return END, None
+        if at > self.at:
+            self.at = at
+            return self.take()
         if self.body[at : at + 1] != b'"':
             self.fail("no JSON value begins here", at)
         pieces = _PIECES.match(self.body, at + 1)
@@ -97,6 +101,14 @@ class Scanner:
             self.bad_text(end)
         self.at = at
         return LONG_STRING, at
+
+    def _after_space(self) -> int:
+        """Where the white space from here ends; very much of it is passed over in large pieces."""
+        at, body = self.at, self.body
+        while (piece := body[at : at + _SPACES]).isspace() and b"\x0b" not in piece and b"\x0c" not in piece:
+            at += len(piece)
+        space = _SPACE.match(body, at)
+        return space.end() if space else at
 
     def bad_text(self, at: int) -> NoReturn:
         """Refuse a text that does not go on at `at`."""
@@ -115,7 +127,7 @@ class Scanner:
             if match is None or match.end() == at:
                 break
             at = match.end()
-            yield
+            yield from self.findings.pause()
         if self.body[at : at + 1] != b'"':
             self.bad_text(at)
         self.at = at + 1
@@ -132,23 +144,28 @@ class Scanner:
 
     def value(self, kind: str, value: Any) -> Steps[tuple[str, Any]]:
         """The value that the token just taken begins, whole: a container's content is passed over, a long text is read."""
-        if kind in _OPENING:
+        if kind in OPENING:
             yield from self.skip(kind)
-            return _OPENING[kind], None
+            return OPENING[kind], None
         if kind == LONG_STRING and value is not None:
             return (yield from self.rest_of_string())
-        if kind in (STRING, NUMBER, BOOLEAN, NULL, NOT_FINITE, LONG_STRING):
+        if kind in SCALARS or kind == LONG_STRING:
             return kind, value
         self.unexpected(kind, "a value")
 
-    def skip(self, opening: str) -> Steps[None]:
-        """Pass over the rest of a container whose opening bracket was just taken. At most `MAX_DEPTH` deep."""
+    def skip(self, opening: str, most: int | None = None) -> Steps[None]:
+        """Pass over the rest of a container whose opening bracket was just taken.
+
+        Refused: more than `MAX_DEPTH` levels, and more than `most` bytes.
+        """
         stack = [opening]
         first = True
+        last = len(self.body) if most is None else self.at + most
         while stack:
-            self._count += 1
-            if self._count % _PAUSE_EVERY == 0:
-                yield
+            if self.findings.tick():
+                yield from self.findings.pause()
+            if self.at > last:
+                self.fail(f"more than the {most} bytes that this part of a request may have", self.at)
             kind, value = self.take()
             if first and kind == ("}" if stack[-1] == "{" else "]"):
                 stack.pop()
@@ -160,7 +177,7 @@ class Scanner:
                         self.unexpected(kind, "a key in quotes")
                     self.expect(":")
                     kind, value = self.take()
-                if kind in _OPENING:
+                if kind in OPENING:
                     if len(stack) >= MAX_DEPTH - 4:
                         self.fail(f"nested deeper than {MAX_DEPTH} levels", self.at - 1)
                     stack.append(kind)
