@@ -1,0 +1,161 @@
+"""`protect` on a scripted transport: however a client's bytes are cut, the same requests are served and the same ones refused."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from gateway.protocol import MAX_HEAD_BYTES, ProtectProtocol
+
+
+class Wire(asyncio.Transport):
+    """A client's end of a connection: keeps what is written, and says whether it was closed or is being read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.reading = True
+        self.ended = False
+
+    def write(self, data: Any) -> None:
+        assert not self.ended, "written after the end"
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.ended = True
+
+    abort = close
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_extra_info(self, _: str, default: Any = None) -> Any:
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+@dataclass
+class Talk:
+    """What came of it: the requests the app saw, whole, and the statuses of all answers, in order."""
+
+    served: list[tuple[str, bytes, tuple[bytes, ...]]] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    ended: bool = False
+
+
+async def talk(pieces: list[bytes]) -> Talk:
+    said = Talk()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", scope["path"] != "/early"
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message["body"], message["more_body"]
+        said.served.append((scope["path"], body, tuple(name for name, _ in scope["headers"])))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    config = uvicorn.Config(app, http=ProtectProtocol, lifespan="off", ws="none", log_config=None)
+    config.load()
+    wire, protocol = Wire(), ProtectProtocol(config, ServerState(), {})
+    protocol.connection_made(wire)
+    for piece in pieces:
+        protocol.data_received(piece)
+        await settled()
+        assert wire.reading
+    said.statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", wire.written)]
+    said.ended = wire.ended
+    protocol.connection_lost(None)
+    await settled()
+    return said
+
+
+async def settled() -> None:
+    """Until what could run has run."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+MESSAGES = [
+    b"GET /get HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET /with?query=%00 HTTP/1.1\r\nHost: h\r\nA: b\r\nEmpty:\r\n\r\n",
+    b"POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\nhello world",
+    b"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST /chunks HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n",
+    b"POST /trailer HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nAuthorization: t\r\n\r\n",
+    b"GET /upgrade HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    b"POST /upgrade HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc",
+    b"\r\n\r\nGET /lines HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET /close HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    b"GET /1.0 HTTP/1.0\r\nHost: h\r\n\r\n",
+    b"GET /nohost HTTP/1.1\r\n\r\n",
+    b"POST /both HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /broken HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX",
+    b"GET /large HTTP/1.1\r\nHost: h\r\nX: " + b"x" * MAX_HEAD_BYTES + b"\r\n\r\n",
+    b"GET /fields HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * 100 + b"\r\n",
+    b"GET /fits HTTP/1.1\r\nHost: h\r\nX: " + b"x" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n",
+    b"garbage\r\n\r\n",
+]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=6), st.lists(st.integers(0, 40_000), max_size=12))
+async def test_however_the_bytes_are_cut_the_same_is_served_and_refused(messages: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(messages)
+    edges = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
+    assert await talk([data[a:b] for a, b in pairwise(edges)]) == await talk([data])
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.sampled_from([message for message in MESSAGES if len(message) < 200]))
+async def test_byte_by_byte_is_as_well_as_whole(message: bytes) -> None:
+    assert await talk([message[at : at + 1] for at in range(len(message))]) == await talk([message])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from(MESSAGES) | st.binary(max_size=40), max_size=4))
+async def test_whatever_comes_is_answered_in_order_and_never_after_the_end(messages: list[bytes]) -> None:
+    said = await talk(messages)
+    assert said.statuses[:-1] == [200] * (len(said.statuses) - 1)
+    if said.statuses and said.statuses[-1] != 200:
+        assert said.statuses[-1] in (400, 431)
+        assert said.ended
+
+
+@pytest.mark.parametrize("message", MESSAGES[:11])
+async def test_each_good_request_is_served_alone(message: bytes) -> None:
+    said = await talk([message])
+    assert said.statuses == [200]
+    assert b"authorization" not in said.served[0][2]
+
+
+@pytest.mark.parametrize("message", MESSAGES[11:16])
+async def test_each_bad_one_is_refused_alone(message: bytes) -> None:
+    said = await talk([message])
+    assert said.statuses in ([400], [431])
+    assert (said.served, said.ended) == ([], True)
