@@ -1,7 +1,7 @@
 # Names that a manifest may carry: of a model, of its version, of its columns.
 
 check_model_name <- function(name) {
-  if (!is_text(name) || !grepl("^[a-z0-9][a-z0-9-]{0,62}$", name, perl = TRUE)) {
+  if (!is_text(name) || !grepl("^[a-z0-9][a-z0-9-]{0,62}\\z", name, perl = TRUE)) {
     abort("the name ", describe_text(name), " is not a model name: use 1 to 63 lower-case letters, digits and dashes, ",
       "not starting with a dash, as in \"boston-housing\""
     )
@@ -10,7 +10,7 @@ check_model_name <- function(name) {
 
 check_version <- function(version) {
   if (!is_text(version) ||
-    !grepl("^[0-9]{1,9}([.][0-9]{1,9}){0,2}(-[A-Za-z0-9._-]+)?$", version, perl = TRUE)) {
+    !grepl("^[0-9]{1,9}([.][0-9]{1,9}){0,2}(-[A-Za-z0-9._-]+)?\\z", version, perl = TRUE)) {
     abort("the version ", describe_text(version), " is not a version: use \"1\", \"1.2\" or \"1.2.3\", as text; a ",
       "suffix as in \"2-rc1\" is served only to those who name it"
     )

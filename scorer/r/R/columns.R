@@ -50,7 +50,7 @@ flat_columns <- function(columns) {
 matrix_columns <- function(values, prefix) {
   labels <- colnames(values)
   if (is.null(labels)) labels <- paste0(prefix, seq_len(ncol(values)))
-  stats::setNames(lapply(seq_len(ncol(values)), function(j) values[, j]), labels)
+  stats::setNames(lapply(seq_len(ncol(values)), function(j) unname(values[, j])), labels)
 }
 
 #' Columns reduced to base vectors of the fields' types, in their order; each must have `rows` values.

@@ -12,8 +12,8 @@ prove_in_fresh_process <- function(dir, rows, expected, tie_breaker, progress) {
   on.exit(unlink(work, recursive = TRUE))
   saveRDS(list(dir = normalizePath(dir), rows = rows, expected = expected, tie_breaker = tie_breaker),
     file.path(work, "request.rds"))
-  write_utf8(c(load_this_package(), sprintf("scoregate:::answer_proof_request(%s)", deparse(work))) |>
-    paste(collapse = "\n"), file.path(work, "proof.R"))
+  write_utf8(sprintf("get(\"answer_proof_request\", %s)(%s)", load_this_package(), deparse(work)),
+    file.path(work, "proof.R"))
   run_rscript(file.path(work, "proof.R"), file.path(work, "stderr"), progress)
   answer <- file.path(work, "result.rds")
   if (!file.exists(answer)) {
@@ -43,16 +43,15 @@ answer_proof_request <- function(work) {
   invisible(file.rename(file.path(work, "half"), file.path(work, "result.rds")))
 }
 
-#' R code that loads this very package, installed or (by pkgload, in its own tests) from source.
+#' R code whose value is this very package's namespace: installed or, in its own tests, read from source.
 #' @noRd
 load_this_package <- function() {
   here <- getNamespaceInfo(topenv(), "path")
-  if (exists(".__DEVTOOLS__", envir = topenv(), inherits = FALSE)) {
-    sprintf("pkgload::load_all(%s, export_all = FALSE, helpers = FALSE, attach_testthat = FALSE, quiet = TRUE)",
-      deparse(here))
-  } else {
-    sprintf("invisible(loadNamespace(\"scoregate\", lib.loc = %s))", deparse(dirname(here)))
+  if (!exists(".__DEVTOOLS__", envir = topenv(), inherits = FALSE)) {
+    return(sprintf("loadNamespace(\"scoregate\", lib.loc = %s)", deparse(dirname(here))))
   }
+  paste0("local({\n  .packageName <- \"scoregate\"\n  for (file in list.files(", deparse(file.path(here, "R")),
+    ", full.names = TRUE)) sys.source(file, environment())\n  environment()\n})")
 }
 
 run_rscript <- function(script, errors, progress) {

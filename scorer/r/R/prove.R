@@ -32,7 +32,7 @@ prove_package <- function(dir, rows, expected, tie_breaker = NULL, progress = fu
     field
   })
   nullable <- names(missing)[missing != "fail"]
-  progress("missing values: ", describe_missing(missing))
+  progress("a missing value gives ", describe_missing(missing))
 
   untaken <- Reduce(`|`, lapply(rows[names(missing)[missing == "fail"]], is.na), logical(nrow(rows)))
   taken <- if (all(untaken)) whole else take_rows(rows, which(!untaken))
@@ -104,8 +104,7 @@ close_enough <- function(a, b) {
 }
 
 describe_missing <- function(missing) {
-  words <- c(value = "answers a value", na = "answers NA", drop = "scored around, answered NA,",
-    fail = "refused")
+  words <- c(value = "a value", na = "NA", drop = "NA, by scoring around the row", fail = "a refusal before R")
   kinds <- split(names(missing), factor(missing, levels = names(words)), drop = TRUE)
   if (length(kinds) == 1L) {
     return(paste0(words[[names(kinds)]], ", in every column"))

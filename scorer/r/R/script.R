@@ -25,7 +25,7 @@ write_script <- function(predict, files, dir) {
 #' A function as text that parses to the very same function: numbers with all their digits.
 #' @noRd
 function_text <- function(fun) {
-  if (is.primitive(fun) || isNamespace(topenv(environment(fun)))) {
+  if (is.primitive(fun) || isNamespace(environment(fun))) {
     abort("predict = is a function of a package, whose code would be torn out of it: wrap it, as in ",
       "predict = function(model, newdata) pkg::fun(model, newdata)"
     )

@@ -35,12 +35,20 @@ drop_parts <- function(model, parts) {
   for (part in intersect(c("terms", "formula"), names(model))) {
     model[[part]] <- without_frame(model[[part]])
   }
-  if (is.call(model$call)) {
-    bulky <- vapply(as.list(model$call), function(argument) utils::object.size(argument) > 50000, NA)
-    if (any(bulky[-1L])) model$call <- model$call[c(TRUE, !bulky[-1L])]
-    if (bulky[1L]) model$call[[1L]] <- quote(fit)
-  }
+  if (is.call(model$call)) model$call <- slim_call(model$call)
   model
+}
+
+#' A call without data and functions that do.call() wrote into it, its formula without the captured frame.
+#' @noRd
+slim_call <- function(call) {
+  bulky <- vapply(as.list(call), function(argument) utils::object.size(argument) > 50000, NA)
+  if (bulky[1L] || is.function(call[[1L]])) call[[1L]] <- quote(fit)
+  call <- call[c(TRUE, !bulky[-1L])]
+  for (i in seq_along(call)) {
+    if (inherits(call[[i]], "formula")) call[[i]] <- without_frame(call[[i]])
+  }
+  call
 }
 
 #' A formula or terms whose environment holds only what the formula names, with what those functions name in turn.
@@ -60,6 +68,7 @@ without_frame <- function(formula) {
     if (is.function(value) && !is.primitive(value)) {
       wanted <- c(wanted, all.names(body(value), unique = TRUE))
       if (!is_shared_environment(environment(value))) environment(value) <- kept
+      value <- utils::removeSource(value)
     }
     assign(name, value, envir = kept)
   }

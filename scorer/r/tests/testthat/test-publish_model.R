@@ -1,0 +1,52 @@
+store <- function() new_folder()
+
+test_that("files are stored by their digest and the manifest under name and version, again is fine", {
+  dir <- pack(lm(dist ~ speed, cars), cars, name = "cars", version = "1.2")
+  folder <- store()
+  expect_message(first <- publish_model(dir, paste0("file://", folder)), "cars 1.2 is published")
+  expect_message(second <- publish_model(dir, folder), "is published")
+  expect_identical(first, second)
+  expect_identical(first$digest, file_sha256(file.path(folder, "models", "cars", "1.2", "manifest.json")))
+  blob <- read_manifest(dir)$files$model.rds$sha256
+  expect_setequal(list.files(folder, recursive = TRUE),
+    c(file.path("blobs", "sha256", blob), "models/cars/1.2/manifest.json"))
+})
+
+test_that("other bytes under a published version are refused and leave it as it was", {
+  folder <- store()
+  suppressMessages(publish_model(pack(lm(dist ~ speed, cars), cars, name = "cars"), folder))
+  before <- file_sha256(file.path(folder, "models/cars/1/manifest.json"))
+  other <- pack(lm(dist ~ 1 + log(speed), cars), cars, name = "cars")
+  expect_error(publish_model(other, folder), "never changes", class = "scoregate_version_exists")
+  expect_identical(file_sha256(file.path(folder, "models/cars/1/manifest.json")), before)
+})
+
+test_that("a package whose files were changed is not published", {
+  dir <- pack(lm(dist ~ speed, cars), cars)
+  saveRDS(1, file.path(dir, "model.rds"))
+  folder <- store()
+  expect_error(publish_model(dir, folder), "sha256 differs")
+  expect_false(dir.exists(folder))
+})
+
+test_that("a damaged blob is replaced", {
+  dir <- pack(lm(dist ~ speed, cars), cars)
+  folder <- store()
+  blob <- file.path(folder, "blobs", "sha256", read_manifest(dir)$files$model.rds$sha256)
+  make_folder(dirname(blob))
+  writeLines("half", blob)
+  suppressMessages(publish_model(dir, folder))
+  expect_identical(file_sha256(blob), basename(blob))
+})
+
+test_that("stores are folders by path or file URL; other URLs need the command", {
+  expect_identical(store_folder("file:///a%20b/c"), "/a b/c")
+  expect_identical(store_folder("file://localhost/a"), "/a")
+  expect_null(store_folder("az://container/models"))
+  expect_error(store_folder("file://relative"), "three slashes")
+  expect_error(store_folder(""), "store must be a URL")
+  path <- Sys.getenv("PATH")
+  on.exit(Sys.setenv(PATH = path))
+  Sys.setenv(PATH = "")
+  expect_error(publish_by_command("x", "az://c"), "install the Python client")
+})
