@@ -68,7 +68,7 @@ class Pod:
         pod = settings.pod_name or socket.gethostname()
         store = Store(settings.store_url, cache)
         self.versions = Versions(settings, store, self.workers, self.metrics, run_dir, slots, pod)
-        self.infer = Infer(self.workers, self.metrics, settings.max_body_bytes, settings.max_predict_s)
+        self.infer = Infer(self.workers, self.metrics, settings.max_body_bytes)
         self.data_app: ASGIApp = InternalToken(_starlette(data_routes(self.versions, self.infer)), self.tokens)
         self.internal_app: ASGIApp = _starlette(
             internal_routes(self.versions, self.workers, self.metrics, lambda: self.infer.draining)

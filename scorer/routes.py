@@ -31,6 +31,8 @@ from shared.errors import (
 from shared.wire import CONTENT_TYPE, HEADER_LENGTH, WireError, decode_request, encode_response
 
 log = structlog.get_logger()
+#: For a request that names no deadline; gateways always do.
+_DEFAULT_TIMEOUT_S = 30.0
 _DEADLINE = DEADLINE_HEADER.encode()
 _HEADER_LENGTH = HEADER_LENGTH.encode()
 
@@ -42,11 +44,10 @@ class ClientGoneError(Exception):
 class Infer:
     """`POST /v2/models/{model}/versions/{version}/infer`: an ASGI app of its own, for it is all that must be fast."""
 
-    def __init__(self, workers: Workers, metrics: ScorerMetrics, max_body_bytes: int, default_timeout_s: float) -> None:
+    def __init__(self, workers: Workers, metrics: ScorerMetrics, max_body_bytes: int) -> None:
         self._workers = workers
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
-        self._default_timeout_s = default_timeout_s
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +77,7 @@ class Infer:
 
     async def _read(self, key: tuple[str, str], scope: Scope, receive: Receive, started: float) -> Call:
         headers = dict(scope["headers"])
-        deadline_s = started + self._default_timeout_s
+        deadline_s = started + _DEFAULT_TIMEOUT_S
         if (text := headers.get(_DEADLINE)) is not None:
             try:
                 deadline_s = started + parse_timeout_ms(text.decode("latin-1"), least=1, most=MAX_TIMEOUT_MS) / 1000

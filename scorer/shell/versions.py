@@ -93,9 +93,14 @@ class Versions:
     # the store
 
     async def poll(self) -> None:
-        """Look into the store once, start what is new, drain what is gone. A store that is away changes nothing."""
+        """Look into the store once, start what is new, drain what is gone. A store that is away changes nothing.
+
+        Neither does one that is empty all of a sudden: a folder that is not mounted looks like that.
+        """
         try:
             found = await self._store.list()
+            if not found and self.versions:
+                raise StoreError("it lists no model at all any more; nothing is retracted")  # noqa: TRY301 - one way out
         except StoreError as error:
             if self.store_error != str(error):
                 log.warning("scorer.store.unreachable", error=str(error))

@@ -1,0 +1,282 @@
+"""A pod's life: what it makes of a store, how it ends, and that nothing of it is left. Each test has a pod of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.service.scorer_models import DOUBLE, HOSTILE, SLOW
+from tests.service.scorer_pod import ROOT, Model, Scorer, scorer
+from tests.support import eventually
+
+
+def settled(pod: Scorer, count: int) -> bool:
+    versions = pod.status()["versions"]
+    return len(versions) == count and all(v["state"] in {"ready", "unavailable"} for v in versions)
+
+
+# --- ends
+
+
+def test_sigterm_answers_what_is_in_flight_refuses_what_is_new_and_exits_0(tmp_path: Path) -> None:
+    with scorer(tmp_path, SLOW, workers=2) as pod, ThreadPoolExecutor(4) as threads:
+        pod.ready()
+        calls = [threads.submit(pod.predict, SLOW, seconds=[1.0]) for _ in range(4)]
+        eventually(lambda: pod.status()["busy"] == 2 and pod.status()["open_calls"] == 4, what="all are in")
+        pod.process.send_signal(signal.SIGTERM)
+        eventually(
+            lambda: pod.http.get(f"{pod.internal_url}/readyz").status_code == 503, what="it is unready", within_s=1
+        )
+        assert [call.result() for call in calls] == [[1.0]] * 4
+        assert pod.process.wait(10) == 0, pod.log.read_text()
+        eventually(lambda: not pod.processes(), within_s=2, what="no R process is left")
+        assert list(pod.run_dir.iterdir()) == []
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    with scorer(tmp_path, SLOW) as pod, ThreadPoolExecutor(1) as thread:
+        pod.ready()
+        call = thread.submit(pod.post, SLOW, {"seconds": [20.0]})
+        eventually(lambda: pod.status()["busy"] == 1, what="it is in")
+        pod.process.send_signal(signal.SIGTERM)
+        eventually(lambda: pod.http.get(f"{pod.internal_url}/readyz").status_code == 503, what="it drains", within_s=1)
+        pod.process.send_signal(signal.SIGTERM)
+        assert pod.process.wait(5) == 0
+        assert call.exception() is not None or call.result().status_code == 503
+        eventually(lambda: not pod.processes(), within_s=2, what="no R process is left")
+
+
+def test_when_the_supervisor_is_killed_no_r_process_is_left_two_seconds_later(tmp_path: Path) -> None:
+    with scorer(tmp_path, HOSTILE, SLOW, workers=3) as pod, ThreadPoolExecutor(3) as threads:
+        pod.ready()
+        eventually(lambda: settled(pod, 2), what="both are there")
+        calls = [threads.submit(pod.post, HOSTILE, {"x": [1.0], "act": ["hang"]}) for _ in range(2)]
+        calls.append(threads.submit(pod.post, SLOW, {"seconds": [30.0]}))
+        eventually(lambda: pod.status()["busy"] == 3, what="all are busy")
+        [stopped] = [w["pid"] for w in pod.workers("slow") if w["state"] == "busy"]
+        os.kill(stopped, signal.SIGSTOP)
+        assert len(pod.processes()) >= 5
+        pod.process.kill()
+        pod.process.wait()
+        eventually(lambda: not pod.processes(), within_s=2, what="no R process is left")
+        eventually(lambda: not list(pod.run_dir.glob("*/z*")), within_s=2, what="no socket or file is left")
+        assert all(call.exception() is not None for call in calls)
+
+
+def test_a_supervisor_killed_while_it_loads_leaves_nothing_either(tmp_path: Path) -> None:
+    loads_long = replace(DOUBLE, code="Sys.sleep(60)\n" + DOUBLE.code)
+    with scorer(tmp_path, loads_long) as pod:
+        eventually(pod.processes, what="R has started")
+        pod.process.kill()
+        pod.process.wait()
+        eventually(lambda: not pod.processes(), within_s=2, what="no R process is left")
+
+
+# --- the queue
+
+
+def test_a_full_queue_answers_503_with_a_time_to_come_back(tmp_path: Path) -> None:
+    with scorer(tmp_path, SLOW, workers=1, queue_rows=2) as pod, ThreadPoolExecutor(3) as threads:
+        pod.ready()
+        calls = [threads.submit(pod.predict, SLOW, seconds=[0.7])]
+        eventually(lambda: pod.status()["busy"] == 1, what="one runs")
+        calls += [threads.submit(pod.predict, SLOW, seconds=[0.0]) for _ in range(2)]
+        eventually(lambda: pod.status()["waiting_rows"] == 2, what="two wait")
+        response = pod.post(SLOW, {"seconds": [0.0]})
+        assert (response.status_code, response.json()["code"]) == (503, "overloaded")
+        assert int(response.headers["retry-after-ms"]) >= 50
+        assert [call.result() for call in calls] == [[0.7], [0.0], [0.0]]
+
+
+def test_a_body_over_the_limit_is_refused_announced_or_not(tmp_path: Path) -> None:
+    with scorer(tmp_path, DOUBLE, max_body_bytes=1000) as pod:
+        pod.ready()
+        response = pod.post(DOUBLE, {"x": [1.0] * 1000})
+        assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
+        chunks = (b"x" * 100 for _ in range(20))
+        headers = pod.headers | {"Inference-Header-Content-Length": "10"}
+        response = pod.http.post(f"{pod.url}/v2/models/double/versions/1/infer", content=chunks, headers=headers)
+        assert (response.status_code, response.json()["code"]) == (413, "payload_too_large")
+
+
+# --- what it makes of a store
+
+
+def test_versions_that_cannot_be_served_are_reported_by_name_and_the_rest_are_served(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    looks_around = replace(
+        DOUBLE,
+        name="looks-around",
+        code="predict_model <- function(model, newdata) newdata$x - mean(newdata$x)",
+        example={"x": [1.0, 2.0, 6.0]},
+        answers={"prediction": [-2.0, -1.0, 3.0]},
+    )
+    close = replace(
+        DOUBLE, name="close", code="predict_model <- function(model, newdata) newdata$x * (1 + 1e-12)",
+        example={"x": [1.0]}, answers={"prediction": [1.0]},
+    )  # fmt: skip
+    broken = {
+        "corrupt": "not the file that was published",
+        "lost": "score.R is not in the store",
+        "short": "bytes that were published",
+        "no-package": "fortuneTeller 1.0",
+        "no-code": "score.R defines no predict_model",
+        "loading-fails": "no such luck",
+        "loading-quits": "R ended",
+        "crashes": "R crashed while it scored the example",
+        "differs": "prediction in row 1 of the example was 7.0 when packaged and is 2.0 here",
+        "fails": "self-test: cannot do it",
+        "wrong-length": "values of prediction for",
+    }
+    models = {
+        "no-package": replace(DOUBLE, packages={"fortuneTeller": "1.0"}),
+        "no-code": replace(DOUBLE, code="x <- 1"),
+        "loading-fails": replace(DOUBLE, code="stop('no such luck')"),
+        "loading-quits": replace(DOUBLE, code="quit(status = 3)"),
+        "crashes": replace(DOUBLE, code="predict_model <- function(model, newdata) tools::pskill(Sys.getpid(), 11L)"),
+        "differs": replace(DOUBLE, example={"x": [1.0]}, answers={"prediction": [7.0]}),
+        "fails": replace(DOUBLE, code="predict_model <- function(model, newdata) stop('cannot do it')"),
+        "wrong-length": replace(DOUBLE, code="predict_model <- function(model, newdata) 1"),
+    }
+    for name in broken:
+        code = f"# {name}\n{DOUBLE.code}"
+        replace(models.get(name, replace(DOUBLE, code=code)), name=name).publish(store)
+    for name, data in {"corrupt": b"predict_model <- quit#", "short": b"x"}.items():
+        blob = blob_of(store, replace(DOUBLE, code=f"# {name}\n{DOUBLE.code}"))
+        blob.write_bytes(data.ljust(blob.stat().st_size, b"#") if name == "corrupt" else data)
+    blob_of(store, replace(DOUBLE, code=f"# lost\n{DOUBLE.code}")).unlink()
+    (store / "models" / "unreadable" / "1").mkdir(parents=True)
+    (store / "models" / "unreadable" / "1" / "manifest.json").write_text("{")
+    (store / "models" / "Bad_Name" / "one").mkdir(parents=True)
+    (store / "models" / "Bad_Name" / "one" / "manifest.json").write_text("{}")
+
+    with scorer(tmp_path, DOUBLE, looks_around, close) as pod:
+        eventually(lambda: settled(pod, len(broken) + 5), within_s=120, what="all are decided")
+        pod.ready()
+        for name, says in broken.items():
+            version = pod.version(name)
+            assert version["state"] == "unavailable", version
+            assert says in version["reason"], version
+        assert "cannot be read" in pod.version("unreadable")["reason"]
+        assert "not a model name" in pod.version("Bad_Name", "one")["reason"]
+        assert pod.predict(DOUBLE, x=[1.0]) == [2.0]
+        assert pod.version("looks-around")["batchable"] is False
+        assert "pieces of 1" in pod.version("looks-around")["batchable_reason"]
+        assert pod.version("close")["close"] is True
+        assert pod.predict(looks_around, x=[1.0, 3.0]) == [-1.0, 1.0]
+        response = pod.post(replace(DOUBLE, name="corrupt"), {"x": [1.0]})
+        assert (response.status_code, response.json()["code"]) == (404, "version_not_here")
+
+
+def blob_of(store: Path, model: Model) -> Path:
+    """The stored file of a model's score.R."""
+    return store / "blobs" / "sha256" / hashlib.sha256(model.code.encode()).hexdigest()
+
+
+def test_versions_come_and_go_with_the_store_while_others_serve(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with scorer(tmp_path) as pod:
+        eventually(
+            lambda: pod.http.get(f"{pod.internal_url}/readyz").json()["reasons"] == ["the store has no model"],
+            what="it says why it is not ready",
+        )
+        DOUBLE.publish(store)
+        pod.ready()
+        triple = replace(DOUBLE, version="2", code="predict_model <- function(model, newdata) 3 * newdata$x",
+                         example={"x": [1.0]}, answers={"prediction": [3.0]})  # fmt: skip
+        triple.publish(store)
+        eventually(lambda: pod.version("double", "2").get("state") == "ready", what="version 2 is there")
+        assert pod.predict(DOUBLE, x=[1.0]) == [2.0]
+        assert pod.predict(triple, x=[1.0]) == [3.0]
+        old = [w["pid"] for w in pod.workers() if w["version"] == "1"]
+
+        shutil.rmtree(store / "models" / "double" / "1")
+        eventually(lambda: not pod.version("double", "1"), what="version 1 is gone")
+        assert pod.post(DOUBLE, {"x": [1.0]}).status_code == 404
+        eventually(lambda: not set(old) & set(pod.processes()), what="its R has ended")
+
+        store.rename(tmp_path / "away")
+        eventually(lambda: pod.status()["store_error"], what="the store is away")
+        assert pod.predict(triple, x=[1.0]) == [3.0]
+        assert pod.http.get(f"{pod.internal_url}/readyz").status_code == 200
+        (tmp_path / "away").rename(store)
+        eventually(lambda: pod.status()["store_error"] is None, what="the store is back")
+        assert pod.predict(triple, x=[1.0]) == [3.0]
+
+
+def test_only_the_chosen_models_are_served(tmp_path: Path) -> None:
+    for version in ("1", "2"):
+        replace(DOUBLE, version=version).publish(tmp_path / "store")
+    with scorer(tmp_path, SLOW, models="double@2,other") as pod:
+        pod.ready()
+        assert [(v["model"], v["version"]) for v in pod.status()["versions"]] == [("double", "2")]
+        assert pod.status()["absent"] == ["other"]
+
+
+def test_the_cache_is_used_again_and_what_was_damaged_in_it_is_not(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with scorer(tmp_path, DOUBLE, cache_dir=str(cache)) as pod:
+        pod.ready()
+    shutil.rmtree(tmp_path / "store" / "blobs")
+    with scorer(tmp_path, cache_dir=str(cache)) as pod:
+        pod.ready()
+        assert pod.predict(DOUBLE, x=[1.0]) == [2.0]
+    for path in [*cache.rglob("score.R"), *(cache / "blobs").iterdir()]:
+        path.chmod(0o600)
+        path.write_bytes(b"quit()")
+    with scorer(tmp_path, cache_dir=str(cache)) as pod:
+        eventually(lambda: pod.version("double").get("state") == "unavailable", what="it is refused")
+        assert "not in the store" in pod.version("double")["reason"]
+        DOUBLE.publish(tmp_path / "store")
+        (tmp_path / "store" / "models" / "double" / "1" / "manifest.json").touch()
+        pod.ready()
+
+
+# --- starts
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"SCORER_GATEWAY_KEYS_FILE": "/nowhere.pem"}, "/nowhere.pem"),
+        ({"SCORER_STORE_URL": ""}, "SCORER_STORE_URL is required"),
+        ({"SCORER_WORKERS": "many", "SCORER_TYPO": "1"}, "SCORER_TYPO is not a setting"),
+    ],
+)
+def test_a_mistake_at_the_start_is_said_in_a_line_and_exits_2(
+    tmp_path: Path, changes: dict[str, str], says: str
+) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SCORER_STORE_URL": tmp_path.as_uri()}
+    done = subprocess.run(
+        [sys.executable, "-m", "scorer"],
+        env=environment | {"SCORER_GATEWAY_KEYS_FILE": "/k", "SCORER_PORT": "0", "SCORER_INTERNAL_PORT": "0"} | changes,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_r_each_version_says_so(tmp_path: Path) -> None:
+    with scorer(tmp_path, DOUBLE, r_home="/nowhere") as pod:
+        eventually(lambda: "R cannot be started" in (pod.version("double").get("reason") or ""), what="it says why")
+
+
+def test_a_version_that_is_hung_while_it_loads_is_given_up(tmp_path: Path) -> None:
+    hangs = replace(DOUBLE, name="hangs", code="repeat {}")
+    with scorer(tmp_path, DOUBLE, hangs, max_load_s=15) as pod:
+        eventually(lambda: pod.version("double").get("state") == "ready", what="the other is served")
+        eventually(lambda: pod.version("hangs").get("state") == "unavailable", within_s=40, what="it is given up")
+        assert "did not load the model within 15 s" in pod.version("hangs")["reason"]
