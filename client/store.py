@@ -10,6 +10,7 @@ again is not an error; publishing another one under a name and version that exis
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from client.errors import ClientError
 from shared.catalogue import version_key
 
 FORMAT = "scoregate.model/1"
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class StoreError(ClientError):
@@ -85,6 +87,8 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
         version_key(manifest.version)
     except (msgspec.MsgspecError, ValueError) as error:
         raise PackageError(f"{where}: {error}") from error
+    if not MODEL_NAME.fullmatch(manifest.name):
+        raise PackageError(f"{where}: {manifest.name!r} is not a model name: small letters, digits and dashes")
     if manifest.format != FORMAT:
         raise PackageError(f"{where}: format {manifest.format!r} is not {FORMAT}")
     return manifest

@@ -11,11 +11,9 @@ import typer
 
 from client import r
 from client.connection import UsageError
-from client.store import Manifest, read_package
+from client.store import MODEL_NAME, Manifest, read_package
 from client.terminal import out, say
 from shared.catalogue import version_key
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def package(
@@ -102,7 +100,7 @@ def make_package(
     for path in (model, sample):
         if not path.is_file():
             raise UsageError(f"there is no file {path}")
-    if not _NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a model name: small letters, digits and dashes, at most 63")
     try:
         version_key(version)

@@ -265,7 +265,8 @@ class FakeGateway:
         length = int(request.headers[OIP_LENGTH])
         head = json.loads(body[:length])
         assert head["parameters"]["binary_data_output"] is True
-        at, columns = length, {}
+        at = length
+        columns: dict[str, list[Any]] = {}
         fields = {f.name: f for f in self.signatures[model].inputs}
         for tensor in head["inputs"]:
             size = tensor["parameters"]["binary_data_size"]

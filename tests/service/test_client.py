@@ -29,6 +29,7 @@ from client import (
     RefusedRequestError,
     ReplyError,
     RetryPolicy,
+    ScoregateHTTPError,
     Scores,
     ServerError,
     StaticToken,
@@ -52,11 +53,11 @@ class Blocking:
     """The async client behind the sync one's methods, so that every test below runs on both."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        self._make = lambda: AsyncClient(url, **options)
+        self._url, self._options = url, options
 
     def _run(self, call: Callable[[AsyncClient], Awaitable[Any]]) -> Any:
         async def whole() -> Any:
-            async with self._make() as client:
+            async with AsyncClient(self._url, **self._options) as client:
                 return await call(client)
 
         return asyncio.run(whole())
@@ -126,7 +127,8 @@ def test_rows_columns_and_frames_give_the_same_predictions_in_order(make: Make) 
         columns = ("a", "b")
 
         def __getitem__(self, name: str) -> list[Any]:
-            return {"a": [1.5, math.nan, -0.0], "b": [2, 1, 0]}[name]
+            columns: dict[str, list[Any]] = {"a": [1.5, math.nan, -0.0], "b": [2, 1, 0]}
+            return columns[name]
 
     assert client.score("adder", Frame()).predictions == expected
 
@@ -241,7 +243,9 @@ def test_a_wait_longer_than_the_call_has_time_for_is_not_begun(make: Make, gatew
         (504, "deadline_exceeded", ServerError),
     ],
 )
-def test_what_is_final_is_asked_once(make: Make, gateway: FakeGateway, status: int, code: str, kind: type) -> None:
+def test_what_is_final_is_asked_once(
+    make: Make, gateway: FakeGateway, status: int, code: str, kind: type[ScoregateHTTPError]
+) -> None:
     gateway.refuse(status=status, code=code, detail="no", retry_after_ms=1)
     with pytest.raises(kind) as caught:
         make().score("adder", [{"a": 1, "b": 1}])
