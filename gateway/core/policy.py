@@ -114,10 +114,10 @@ class Policy:
             return Grant(limits=self.limits_of(caller), rules=self.rules_of(model))
         hidden = not known or self.rules_of(model).visible == "granted"
         if not any(grant.held_for_any(caller) for grant in self.grants):
-            raise self._forbidden(caller, None if hidden else model)
+            raise self._forbidden(caller, model, hidden=hidden)
         if hidden:
             raise _not_found(model)
-        raise self._forbidden(caller, model)
+        raise self._forbidden(caller, model, hidden=False)
 
     def may_score(self, caller: Caller, model: str) -> bool:
         """Whether any grant of the caller covers the model, which need not exist."""
@@ -146,14 +146,13 @@ class Policy:
                 limits = replace(limits, **{name: getattr(stated.limits, name) for name in stated.stated})
         return limits
 
-    def _forbidden(self, caller: Caller, model: str | None) -> ForbiddenError:
-        """403 that names what would do for this model; None is for one whose existence must not show."""
-        if model is None:
-            return _insufficient(f"Your token has no {_permission(caller)} of this service.", ())
+    def _forbidden(self, caller: Caller, model: str, *, hidden: bool) -> ForbiddenError:
+        """403 that names what would do; of a hidden model only what is the same for every name."""
         options = [
             missing
             for grant in self.grants
-            if grant.covers(model) and "-" not in (missing := grant.missing(caller, model)) and missing
+            if ("*" in grant.models if hidden else grant.covers(model))
+            and "-" not in (missing := grant.missing(caller, model))
         ]
         if not options:
             return _insufficient(f"No {_permission(caller)} allows {_who(caller)} to score {model!r}.", ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import ssl
 import stat
 from collections.abc import Iterator
@@ -229,6 +230,23 @@ class TestSigningKeys:
 
 def _trust(entra: EntraAdmin) -> Any:
     return ssl.create_default_context(cafile=entra.state.ca_file)
+
+
+def test_its_certificate_names_the_hosts_it_is_told(tmp_path: Path) -> None:
+    with running(tmp_path, "--name", "localhost", "--name", "entra.test") as entra:
+        port = int(entra.state.url.rpartition(":")[2])
+        for name in ("localhost", "127.0.0.1", "entra.test"):
+            assert _greet(entra, port, name) == "TLSv1.3"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            _greet(entra, port, "other.test")
+
+
+def _greet(entra: EntraAdmin, port: int, name: str) -> str | None:
+    with (
+        socket.create_connection(("127.0.0.1", port), 10) as plain,
+        _trust(entra).wrap_socket(plain, server_hostname=name) as secured,
+    ):
+        return str(secured.version())
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
