@@ -25,16 +25,24 @@ frame_codec <- function(fields) {
   if (anyNA(wire)) {
     stop("The signature has a type this scorer does not know: ", toString(unique(types[is.na(wire)])), call. = FALSE)
   }
-  starts <- which(c(TRUE, wire[-1L] != wire[-length(wire)] | wire[-1L] == "string"))[seq_along(wire) > 0L]
-  starts <- starts[!is.na(starts)]
-  ends <- c(starts[-1L] - 1L, length(wire))[seq_along(starts)]
   list(
     names = vapply(fields, function(field) field$name, ""),
     types = types,
-    runs = Map(function(first, last) list(kind = wire[first], columns = first:last), starts, ends),
+    runs = neighbours(wire),
     levels = lapply(fields, function(field) enc2utf8(as.character(unlist(field$levels)))),
     finish = lapply(fields, column_finisher)
   )
+}
+
+#' Neighbouring columns of one width, to be read together; each string stands alone
+#' @noRd
+neighbours <- function(wire) {
+  if (length(wire) == 0L) {
+    return(list())
+  }
+  starts <- which(c(TRUE, wire[-1L] != wire[-length(wire)] | wire[-1L] == "string"))
+  ends <- c(starts[-1L] - 1L, length(wire))
+  Map(function(first, last) list(kind = wire[first], columns = first:last), starts, ends)
 }
 
 #' What turns the numbers of one column into R's class for its type

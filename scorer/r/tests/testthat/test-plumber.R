@@ -1,0 +1,53 @@
+outputs <- list(list(name = "prediction", type = "double"))
+model_of <- function(predictor) {
+  structure(
+    list(signature = list(inputs = list(list(name = "x", type = "double")), outputs = outputs), predictor = predictor,
+      drop = character()),
+    class = "scoregate_model"
+  )
+}
+ask <- function(predictor, values) {
+  frame_predictor(model_of(predictor))(writeBin(values, raw()), length(values))
+}
+
+test_that("a frame is answered with a frame", {
+  answer <- ask(function(newdata) 2 * newdata$x, c(1, 2))
+  expect_identical(answer$status, 200L)
+  expect_identical(answer$headers$`X-Rows`, "2")
+  expect_identical(readBin(answer$body, "double", 2L), c(2, 4))
+})
+
+test_that("an error is told with its kind and its message", {
+  answer <- ask(function(newdata) stop("no such thing"), 1)
+  expect_identical(answer$status, 500L)
+  expect_identical(answer$headers$`X-Error-Code`, "prediction_failed")
+  expect_identical(rawToChar(answer$body), "no such thing")
+  expect_identical(ask(function(newdata) 1, c(1, 2))$headers$`X-Error-Code`, "wrong_length")
+  expect_identical(ask(function(newdata) list(1), 1)$headers$`X-Error-Code`, "bad_output")
+})
+
+test_that("the router answers both routes as httpuv asks for them", {
+  router <- build_router(model_of(function(newdata) newdata$x))
+  expect_identical(call_router(router, "GET", "/ping", raw(), 0)$body, "pong")
+  answer <- call_router(router, "POST", "/predict", writeBin(3, raw()), 1)
+  expect_identical(answer$status, 200L)
+  expect_identical(readBin(answer$body, "double", 1L), 3)
+})
+
+test_that("a call leaves the session as it found it", {
+  before <- session_state()
+  messy <- function(newdata) {
+    setwd(tempdir())
+    options(digits = 3, scoregate.test = 1)
+    set.seed(1, kind = "Wichmann-Hill")
+    sink(nullfile())
+    attach(list(a = 1), name = "mess")
+    Sys.setenv(TZ = "Asia/Tokyo")
+    Sys.setlocale("LC_COLLATE", "C")
+    newdata$x
+  }
+  expect_identical(ask(messy, 1)$status, 200L)
+  after <- session_state()
+  same <- setdiff(names(before), "locale")
+  expect_identical(after[same], before[same])
+})
