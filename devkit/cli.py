@@ -156,6 +156,7 @@ def logs(
 def down(
     name: NameOption = DEFAULT_NAME,
     all_of_them: Annotated[bool, typer.Option("--all", help="Every stack of this checkout.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove its folder, too: store, keys, logs.")] = False,
 ) -> None:
     """Stop a stack and everything it started; returns when nothing of it runs. Its store and logs stay."""
     from devkit import launch
@@ -169,6 +170,9 @@ def down(
         except launch.StillStartingError as error:
             _fail(str(error))
         out.print(f"{home.name} is stopped", markup=False)
+    if remove:
+        for home in homes or [_home(name)]:
+            home.remove()
 
 
 @app.command()

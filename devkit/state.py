@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -109,6 +110,12 @@ class Home:
             if folder.stat().st_uid != os.getuid():
                 raise PermissionError(f"{folder} belongs to another user")
             folder.chmod(0o700)
+
+    def remove(self) -> None:
+        """Deletes all that the stack keeps; nothing if there is none. It must not run."""
+        for folder in (self.folder, self.run_dir):
+            if folder.exists():
+                shutil.rmtree(folder)
 
     def lock(self, within_s: float = 0.5) -> int | None:
         """An inheritable file descriptor that holds the lock, or None if the stack runs.

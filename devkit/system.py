@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from devkit.state import DEV
+
 R_PACKAGES = (
     "plumber", "httpuv", "jsonlite", "curl", "sodium",  # what scorer/r imports
     "MASS", "nnet", "rpart", "randomForest", "ranger",  # what the examples are made with
@@ -61,8 +63,8 @@ def install_missing() -> list[str]:
     lacking = _lacking()
     if lacking and (root := _as_root()) is not None:
         packages = [lack.package for lack in lacking]
-        print(f"installing with apt: {' '.join(packages)}", file=sys.stderr, flush=True)
-        subprocess.run([*root, "/bin/sh", "-c", _INSTALL, "sh", *packages], stdout=sys.stderr, check=False)
+        print(f"installing with apt (some minutes): {' '.join(packages)}", file=sys.stderr, flush=True)
+        _install([*root, "/bin/sh", "-c", _INSTALL, "sh", *packages])
         lacking = _lacking()
     if missing := [lack for lack in lacking if lack.needed]:
         lines = [f"{lack.what} is missing: sudo apt-get install {lack.package}" for lack in missing]
@@ -70,6 +72,16 @@ def install_missing() -> list[str]:
             lines.append(f"all of it: sudo apt-get install {' '.join(lack.package for lack in missing)}")
         raise MissingError(lines)
     return [f"{lack.what} is missing (sudo apt-get install {lack.package})" for lack in lacking]
+
+
+def _install(argv: list[str]) -> None:
+    """apt says very much; it is shown only if it fails. (sudo asks for a password on the terminal itself.)"""
+    log = DEV / "apt.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as said:
+        code = subprocess.run(argv, stdout=said, stderr=subprocess.STDOUT, check=False).returncode
+    if code:
+        print(f"apt failed; the end of {log}:", *log.read_text().splitlines()[-5:], sep="\n  ", file=sys.stderr)
 
 
 def _dpkg_has_all() -> bool:

@@ -48,7 +48,7 @@ class Stack:
 
     def close(self) -> None:
         """Stop it and remove what it kept."""
-        devkit("down", "--name", self.name)
+        devkit("down", "--name", self.name, "--remove")
 
     def status(self) -> dict[str, Any]:
         """`./dev status --json`."""
