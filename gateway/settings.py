@@ -47,7 +47,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[tuple[str, ...], Doc("Networks (CIDR) whose X-Forwarded-For is believed.")] = ()
     failed_logins: Annotated[
         str, Doc("Failed authentications per address before 429, as N/second, minute, hour or day.")
-    ] = "100/minute"
+    ] = "600/minute"
     public_pages: Annotated[str, Doc("Requests for the docs page per address, as N/second, minute, hour or day.")] = (
         "600/minute"
     )
