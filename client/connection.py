@@ -109,6 +109,10 @@ class Connection:
             return stack_state(self.stack).gateway_url or "", True
         raise UsageError("which gateway? Give --url (SCOREGATE_URL), or --stack dev for one started by ./dev up")
 
+    def store(self) -> str | None:
+        """The model store of a local stack, where `--stack` names one; nobody else says where theirs is."""
+        return stack_state(self.stack).store if self.stack and not self.url else None
+
     def trust(self) -> ssl.SSLContext | bool:
         """The system's CAs and `ca_file`'s. Raises UsageError for a file that has none."""
         if self.ca_file is None:
@@ -188,6 +192,7 @@ class StackState(msgspec.Struct):
     """What is read of `python -m devkit status --json`."""
 
     gateway_url: str | None = None
+    store: str | None = None
 
 
 def devkit(*arguments: str) -> list[str]:

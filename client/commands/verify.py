@@ -31,7 +31,11 @@ def verify(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     data: Annotated[Path, typer.Argument(metavar="DATA.csv", help="Rows to score, here and there.")],
     store: Annotated[
-        str | None, typer.Option(help="The store to fetch the model package from.", envvar="SCOREGATE_STORE")
+        str | None,
+        typer.Option(
+            help="The store to fetch the model package from; with --stack, by default that stack's.",
+            envvar="SCOREGATE_STORE",
+        ),
     ] = None,
     package: Annotated[Path | None, typer.Option(metavar="DIR", help="Or the model package itself.")] = None,
     version: Annotated[str | None, typer.Option(help="This version, not the one that serves by default.")] = None,
@@ -44,9 +48,12 @@ def verify(
 
     Exit code 1 if anything differs; the first differing values are shown. R's NA and NaN count as the same.
 
+    [dim]scoregate verify boston-housing rows.csv --stack dev                  # and the store of that stack[/dim]
     [dim]scoregate verify boston-housing rows.csv --store file:///srv/models[/dim]
     [dim]scoregate verify boston-housing rows.csv --package boston-housing-1/ --json[/dim]
     """
+    if package is None:
+        store = store or connection.store()
     if (store is None) == (package is None):
         raise UsageError("where is the model package? Give either --store URL or --package DIR")
     try:

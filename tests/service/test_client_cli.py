@@ -344,6 +344,16 @@ def test_verify_fetches_the_package_from_the_store(run: Run, there: FakeGateway,
     assert "has no complete adder version 1" in wrong.err
 
 
+def test_verify_takes_a_local_stacks_own_store(
+    run: Run, gateway: FakeGateway, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "rows.csv", 5)
+    assert run("publish", str(package), "--store", "store").code == 0
+    make_devkit(tmp_path, gateway, monkeypatch)
+    result = run("verify", "adder", "rows.csv", "--stack", "mine")
+    assert (result.code, result.out) == (0, "adder 2: 5 rows, 0 bits differ\n"), result.err
+
+
 def test_verify_sends_all_rows_at_once_where_an_answer_depends_on_the_others(
     run: Run, there: FakeGateway, package: Path, tmp_path: Path
 ) -> None:
@@ -417,20 +427,26 @@ if name != "mine":
     print(f"{{name}} is not running. Start it with: ./dev up --name {{name}}", file=sys.stderr)
     sys.exit(3)
 if arguments[0] == "status":
-    print(json.dumps({{"gateway_url": {url!r}, "novelty": 1}}))
+    print(json.dumps({{"gateway_url": {url!r}, "store": {store!r}, "novelty": 1}}))
 else:
     print("{token}" if "--app" not in arguments else "token-of-" + arguments[arguments.index("--app") + 1])
 """
 
 
+def make_devkit(root: Path, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes `root` a checkout as far as the command looks."""
+    (root / "devkit").mkdir()
+    (root / "devkit" / "__init__.py").write_text("")
+    text = _DEVKIT.format(url=gateway.url, token=TOKEN, store=(root / "store").as_uri())
+    (root / "devkit" / "__main__.py").write_text(text)
+    monkeypatch.setattr(connection, "CHECKOUT", root)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+
 def test_a_local_stack_needs_its_name_alone(
     run: Run, gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "devkit").mkdir()
-    (tmp_path / "devkit" / "__init__.py").write_text("")
-    (tmp_path / "devkit" / "__main__.py").write_text(_DEVKIT.format(url=gateway.url, token=TOKEN))
-    monkeypatch.setattr(connection, "CHECKOUT", tmp_path)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
+    make_devkit(tmp_path, gateway, monkeypatch)
     assert "adder" in run("models", "--stack", "mine").out
     assert run("token", "--stack", "mine", "--app", "one-model").out == "token-of-one-model\n"
     missing = run("models", "--stack", "other")
