@@ -17,7 +17,8 @@ loans <- data.frame(
   opened = as.Date("2018-01-01") + sample(0:1800, n, replace = TRUE)
 )
 risk <- with(loans, -1.6 + 0.9 * log(amount / income) - 0.01 * (age - 45) - 0.5 * as.integer(rating) -
-  0.4 * owns_home + 0.25 * earlier_loans + 0.4 * (purpose == "other") + as.numeric(opened - as.Date("2020-01-01")) / 2000)
+  0.4 * owns_home + 0.25 * earlier_loans + 0.4 * (purpose == "other") +
+  as.numeric(opened - as.Date("2020-01-01")) / 2000)
 loans$default <- rbinom(n, 1, plogis(risk + 3)) == 1
 loans$income[sample(n, 60)] <- NA
 loans$rating[sample(n, 40)] <- NA

@@ -9,7 +9,8 @@ advice <- function(message) {
       "inside predict=, or give the R file that defines it as files="))
   }
   if (grepl("no applicable method|there is no package called", message)) {
-    return("Declare the package that fitted the model by packages=")
+    return(paste("Declare the package that fitted the model by packages=; a class that has no predict() needs",
+      "package_model(predict = function(model, newdata) ...)"))
   }
   if (grepl("new levels|factor", message)) {
     return("Give a sample of the very data the model was fitted on, with its factors as factors")

@@ -29,15 +29,23 @@ model_inputs.lm <- function(model) {
   unique(c(terms_inputs(stats::terms(model)), all.vars(model$call$offset)))
 }
 
-#' An interval needs only the residuals' sum of squares: one residual of 1, whose weight is that sum, keeps its bits.
+#' Of the residuals an interval needs only the sum of squares.
 #' @noRd
 model_slim.lm <- function(model) {
   squares <- if (is.null(model$weights)) model$residuals^2 else model$residuals^2 * model$weights
   slim <- drop_parts(model, c("model", "fitted.values", "effects", "x", "y", "na.action"))
-  slim$residuals <- 1
-  slim$weights <- sum(squares)
+  slim$residuals <- residuals_of_sum(sum(squares))
+  if (!is.null(model$weights)) slim$weights <- c(1, 1)
   slim$qr <- slim_qr(slim$qr)
   slim
+}
+
+#' Two residuals whose squares sum to this number, to its last bit: the second makes up for the first one's rounding.
+#' @noRd
+residuals_of_sum <- function(sum_of_squares) {
+  first <- sqrt(sum_of_squares)
+  if (first^2 > sum_of_squares) first <- first * (1 - .Machine$double.eps)
+  c(first, sqrt(sum_of_squares - first^2))
 }
 
 #' Of the decomposition only R is used: its first rows, one per column.

@@ -18,7 +18,7 @@ prove_package <- function(dir, rows, expected, tie_breaker = NULL, progress = fu
   complete <- stats::complete.cases(rows)
   if (!any(complete)) complete[] <- TRUE
   whole <- take_rows(rows, which(complete))
-  described <- describe_outputs(raw_answer(model, whole, default_seed), nrow(whole))
+  described <- describe_outputs(first_answer(model, whole), nrow(whole))
   model$signature$outputs <- described$outputs
   model$signature$kind <- described$kind
   compare_sessions(model, whole, expected)
@@ -47,6 +47,16 @@ prove_package <- function(dir, rows, expected, tie_breaker = NULL, progress = fu
         "left out")
     }
   )
+}
+
+#' What fails here and not in the session is something that only the session has.
+#' @noRd
+first_answer <- function(model, rows) {
+  tryCatch(raw_answer(model, rows, default_seed), error = function(e) {
+    packages <- names(model$manifest$packages)
+    abort("in a fresh R process with ", if (length(packages) > 0L) quoted(packages) else "no package", " attached the ",
+      "model cannot score its sample: ", conditionMessage(e), ". ", advice(conditionMessage(e)))
+  })
 }
 
 #' The outputs as fields, from an answer for `rows` rows.

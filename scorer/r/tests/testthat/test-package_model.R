@@ -44,7 +44,7 @@ test_that("what only the session has is found in the fresh process, and told wha
   on.exit(rm("threshold_of_session", envir = globalenv()))
   expect_error(
     pack(NULL, cars, predict = function(model, newdata) as.numeric(newdata$speed > threshold_of_session)),
-    "threshold_of_session"
+    "fresh R process with no package attached .* threshold_of_session is not in the model"
   )
 })
 

@@ -1,3 +1,9 @@
+test_that("two residuals keep a sum of squares to its last bit", {
+  set.seed(1)
+  sums <- c(0, 1, 2, 5e-310, 1e300, rexp(2000) * 10^sample(-20:20, 2000, TRUE))
+  expect_identical(vapply(sums, function(rss) sum(residuals_of_sum(rss)^2), 0), sums)
+})
+
 answer_for <- function(data, ...) function(model) predict(model, data, ...)
 
 test_that("a slim lm predicts and gives intervals to the same bit, rank-deficient and weighted fits included", {
