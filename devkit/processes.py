@@ -86,8 +86,8 @@ class Process:
                 if not raw:
                     return
                 text = raw.decode(errors="replace").rstrip("\r\n")
-                if (listening := _listening(text)) is not None:
-                    self._listening.put_nowait(listening)
+                if (line := parse_listening(text)) is not None:
+                    self._listening.put_nowait(line)
                 else:
                     self.tail.append(text)
                 self._log.line(self.name, text)
@@ -224,7 +224,7 @@ class Processes:
                 self._guard.stdin.flush()
 
 
-def _listening(text: str) -> dict[str, Any] | None:
+def parse_listening(text: str) -> dict[str, Any] | None:
     """What a service prints once its ports listen: `{"event": "listening", "service": …, "url": …, …}`."""
     if not (text.startswith("{") and '"listening"' in text):
         return None

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import msgspec
 
+from devkit import logs
+from devkit.processes import parse_listening
 from devkit.state import Home, State
 
 
@@ -16,6 +18,7 @@ def collect(home: Home) -> dict[str, Any] | None:
     state = home.read()
     if state is None:
         return None
+    state.gateway_internal_urls = _gateway_internal_urls(home, state)
     inside = _get(state.scorer_internal_url, "/status") or {}
     workers = [worker["pid"] for worker in inside.get("workers", [])]
     zygotes = [zygote["pid"] for zygote in inside.get("zygotes", [])]
@@ -55,9 +58,20 @@ def family(first: int) -> list[int]:
     return sorted(members)
 
 
+def _gateway_internal_urls(home: Home, state: State) -> list[str]:
+    """One for each gateway process. A process that was started again has said its new address in the log."""
+    living = [url for url in state.gateway_internal_urls if _get(url, "/healthz") is not None]
+    if len(living) == len(state.gateway_internal_urls):
+        return living
+    announced = [parse_listening(text) for _, text in logs.read(home.log_file, "gateway")]
+    urls = {line["internal_url"] for line in announced if line}
+    return sorted(url for url in urls if _get(url, "/healthz") is not None)
+
+
 def _all_ready(state: State) -> bool:
     urls = [state.scorer_internal_url, *state.gateway_internal_urls]
-    return state.phase == "ready" and all(url and _get(url, "/readyz") is not None for url in urls)
+    gateway = bool(state.gateway_internal_urls)
+    return state.phase == "ready" and gateway and all(url and _get(url, "/readyz") is not None for url in urls)
 
 
 def _get(url: str | None, path: str) -> dict[str, Any] | None:

@@ -101,6 +101,19 @@ def test_a_port_that_is_taken_is_reported_before_anything_is_started(stack: Stac
     assert not Home("t-taken").folder.exists()
 
 
+def test_a_gateway_process_that_was_replaced_is_found_at_its_new_address(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack("--gateway-workers", "2")
+    before = set(stack.status()["gateway_internal_urls"])
+    os.kill(stack.status()["processes"]["gateway"][-1], signal.SIGKILL)
+
+    def replaced() -> bool:
+        status = stack.status()
+        now = set(status["gateway_internal_urls"])
+        return bool(status["ready"]) and len(now) == 2 and len(before & now) == 1
+
+    eventually(replaced, within_s=30, what="a new internal address")
+
+
 def test_nothing_outlives_a_supervisor_that_is_killed_not_even_r(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack("--gateway-workers", "2")
     pids = _everything(stack)
