@@ -54,6 +54,10 @@ async def _entra(home: Home, processes: Processes, state: State, say: Say) -> No
 
 
 async def _redis(home: Home, processes: Processes, state: State, say: Say) -> None:
+    if given := os.environ.get("GATEWAY_REDIS_URL"):
+        state.redis_url = given
+        say(f"redis     {given.rpartition('@')[2]}  (GATEWAY_REDIS_URL)")
+        return
     program = shutil.which("redis-server")
     if program is None:
         say("redis     not installed: the gateway counts in memory, each of its processes for itself")
