@@ -64,7 +64,8 @@ class Forwarder:
         except TimeoutError as error:
             raise DeadlineExceededError from error
         finally:
-            item.reply.answer.cancel()
+            if not item.reply.answer.cancel() and not item.reply.answer.cancelled():
+                item.reply.answer.exception()  # seen: an answer that came in the same moment as the deadline
             self.coalescer.withdraw(item)
 
     def _leave(self, batches: list[Batch[Waiting]]) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import tritonclient.http as triton
 from tritonclient.utils import np_to_triton_dtype
 
-import numpy as np
 from tests.stack.conftest import Stack
 from tests.stack.stack import rscript
 

@@ -7,7 +7,6 @@ import math
 import os
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -58,11 +57,10 @@ async def test_fifty_callers_get_their_own_rows_and_four_workers_are_busy(new_st
                 seen_busy.update(w["pid"] for w in status["workers"] if w["state"] == "busy")
                 await asyncio.sleep(0)
 
-    async with client(stack, 50) as http:
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(50):
-                tasks.create_task(caller(http, number))
-            tasks.create_task(watch())
+    async with client(stack, 50) as http, asyncio.TaskGroup() as tasks:
+        for number in range(50):
+            tasks.create_task(caller(http, number))
+        tasks.create_task(watch())
     assert len(seen_busy) >= 4
     assert answered > 500
     assert stack.errors_logged("gateway") == []
@@ -141,15 +139,16 @@ async def test_redis_killed_under_load_is_no_5xx_and_limits_go_on(new_stack: New
         await asyncio.to_thread(lambda: eventually(lambda: not shared(), what="counting alone"))
         enough = statuses.total() + 200
         await asyncio.to_thread(lambda: eventually(lambda: statuses.total() > enough))
-        argv = ["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no"]
-        with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as again:
-            try:
-                await asyncio.to_thread(lambda: eventually(shared, what="shared again"))
-                enough = statuses.total() + 200
-                await asyncio.to_thread(lambda: eventually(lambda: statuses.total() > enough))
-            finally:
-                stop.set()
-                again.terminate()
+        argv = ["--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no"]
+        again = await asyncio.create_subprocess_exec("redis-server", *argv, stdout=asyncio.subprocess.DEVNULL)
+        try:
+            await asyncio.to_thread(lambda: eventually(shared, what="shared again"))
+            enough = statuses.total() + 200
+            await asyncio.to_thread(lambda: eventually(lambda: statuses.total() > enough))
+        finally:
+            stop.set()
+            again.terminate()
+            await again.wait()
     assert set(statuses) == {200}
 
 

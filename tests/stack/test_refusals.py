@@ -83,9 +83,19 @@ WRONG: list[tuple[str, int, str, Mint]] = [
     ("not yet valid", 401, "TokenNotYetValid", minted(claims={"nbf": NOW + 3600})),
     ("another audience", 401, "TokenAudienceNotAllowed", minted(claims={"aud": "api://other"})),
     ("another issuer", 401, "TokenIssuerNotAllowed", minted(claims={"iss": "https://evil.example/"})),
-    ("another tenant", 401, "TokenIssuerNotAllowed", minted(claims={"tid": OTHER, "iss": f"https://sts.windows.net/{OTHER}/"})),
+    (
+        "another tenant",
+        401,
+        "TokenIssuerNotAllowed",
+        minted(claims={"tid": OTHER, "iss": f"https://sts.windows.net/{OTHER}/"}),
+    ),
     ("tid that is not the issuer's", 401, "TokenIssuerNotAllowed", minted(claims={"tid": OTHER})),
-    ("a v1 token of another audience", 401, "TokenAudienceNotAllowed", minted(version=1, claims={"aud": "api://other"})),
+    (
+        "a v1 token of another audience",
+        401,
+        "TokenAudienceNotAllowed",
+        minted(version=1, claims={"aud": "api://other"}),
+    ),
     ("a v1 token that expired", 401, "TokenExpired", minted(version=1, claims={"exp": NOW - 3600})),
     ("a disallowed client app", 401, "TokenClaimValueNotAllowed", minted(app="disallowed")),
     ("an ID token", 401, "", minted(user=True, id_token=True)),
@@ -122,7 +132,9 @@ def test_a_token_by_msal_scores_for_the_user_too(own: Stack, http: httpx.Client)
         assert score(http, own.token(app)).status_code == 200, app
 
 
-def test_keys_rotate_and_entra_is_away_without_one_wrong_answer(own: Stack, http: httpx.Client, entra: EntraAdmin) -> None:
+def test_keys_rotate_and_entra_is_away_without_one_wrong_answer(
+    own: Stack, http: httpx.Client, entra: EntraAdmin
+) -> None:
     token = own.token()
     statuses: list[int] = []
     stop = threading.Event()
