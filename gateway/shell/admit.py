@@ -393,6 +393,9 @@ class Admission:
             return str(away)
         except TimeoutError:
             return f"no answer within {PROBE_TIMEOUT_S:g} s"
+        except Exception as error:  # this must go on for as long as the process does
+            log.exception("gateway.limits.store_broken")
+            return repr(error)
         return None
 
 

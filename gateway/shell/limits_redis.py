@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from gateway.core.admission import (
     MAX_LEASE_MS,
@@ -40,7 +40,7 @@ MAX_ASKS_PER_CALL = 250
 SOCKET_TIMEOUT_S = 1.0
 _SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
 _LIMITS: tuple[Limit, ...] = ("calls", "rows", "concurrent", "quota")
-_FAILURES = (RedisError, OSError, EOFError)
+_FAILURES = (RedisError, RedisClusterException, OSError, EOFError)  # the second is not one of the first
 
 
 def keys(caller_key: str) -> tuple[str, str]:
@@ -153,11 +153,15 @@ class RedisCounterStore:
 
     async def _forget(self) -> None:
         client, self._client = self._client, None
-        if client is not None:
-            try:
-                await client.aclose()
-            except _FAILURES:  # it is gone already
-                return
+        if client is None:
+            return
+        try:
+            await client.aclose()
+            if isinstance(client, RedisCluster):  # after a lost connection its aclose() leaves the others open
+                await client.nodes_manager.aclose("nodes_cache")
+                await client.nodes_manager.aclose("startup_nodes")
+        except _FAILURES:  # they are gone already
+            return
 
     def _away(self, error: BaseException) -> StoreAwayError:
         return StoreAwayError(f"{self._place}: {type(error).__name__}: {error}"[:300])

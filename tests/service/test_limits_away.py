@@ -25,9 +25,13 @@ PLENTY = Limits(calls=Rate(10**6, 1, 10**6), concurrent=1000)
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with tempfile.TemporaryDirectory(prefix="sg") as folder, running(Path(folder)) as server:
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    cluster = getattr(request, "param", "single") == "cluster"
+    with tempfile.TemporaryDirectory(prefix="sg") as folder, running(Path(folder), cluster=cluster) as server:
         yield server
+
+
+each_kind = pytest.mark.parametrize("server", ["single", "cluster"], indirect=True)
 
 
 @dataclass
@@ -42,7 +46,8 @@ class Changes(Unobserved):
 
 @asynccontextmanager
 async def admission(server: RedisServer, changes: Changes | None = None) -> AsyncIterator[Admission]:
-    one = Admission(RedisCounterStore(server.url), observer=changes)
+    # Long enough for a machine that runs other tests too: a timeout is only one of the ways to be away.
+    one = Admission(RedisCounterStore(server.url), observer=changes, trip_timeout_s=1.0)
     await one.start()
     try:
         yield one
@@ -90,6 +95,7 @@ async def until(fact: object) -> None:
     await asyncio.to_thread(eventually, fact)
 
 
+@each_kind
 async def test_redis_killed_and_restarted_under_load(server: RedisServer) -> None:
     changes = Changes()
     with capture_logs() as logs:
@@ -106,20 +112,20 @@ async def test_redis_killed_and_restarted_under_load(server: RedisServer) -> Non
     assert [entry["event"] for entry in logs] == ["gateway.limits.local", "gateway.limits.shared"]
 
 
+@each_kind
 async def test_redis_hung_costs_its_timeout_once_and_not_per_request(server: RedisServer) -> None:
     changes = Changes()
     async with admission(server, changes) as one:
         async with Load(one) as load:
             await load.more()
         server.freeze()
-        waits = []
+        started = time.monotonic()
+        await asyncio.gather(*(one.admit(f"t/{n}", PLENTY, rows=1) for n in range(50)))
+        assert 1.0 <= time.monotonic() - started < 2.0
         for _ in range(50):
-            started = time.monotonic()
-            await one.admit("t/hung", PLENTY, rows=1)
-            waits.append(time.monotonic() - started)
-        # 45 ms are allowed; the rest is this machine's. All others together take less than one more would.
-        assert 0.03 < waits[0] < 0.25
-        assert sum(waits[1:]) < 0.04
+            later = one.admit("t/later", PLENTY, rows=1)
+            with pytest.raises(StopIteration):  # it never gives up the event loop, so it waits for nothing
+                later.send(None)
         server.thaw()
         await until(lambda: one.shared)
         async with Load(one) as load:
@@ -128,6 +134,7 @@ async def test_redis_hung_costs_its_timeout_once_and_not_per_request(server: Red
     assert changes.seen == [True, False, True]
 
 
+@each_kind
 async def test_limits_stay_on_while_redis_is_away_and_after(server: RedisServer) -> None:
     limits = Limits(calls=Rate(10, 3600, 10))
 
@@ -150,6 +157,7 @@ async def test_limits_stay_on_while_redis_is_away_and_after(server: RedisServer)
         assert await admitted(one, 8) + await admitted(other, 8) == 10
 
 
+@each_kind
 async def test_a_gateway_that_starts_without_redis_serves_and_finds_it_later(server: RedisServer) -> None:
     server.kill()
     async with admission(server) as one:
@@ -180,13 +188,13 @@ async def test_a_redis_that_takes_no_writes_is_away(server: RedisServer) -> None
 async def test_places_held_by_a_lost_gateway_are_free_at_their_deadline(server: RedisServer) -> None:
     limits = Limits(concurrent=1)
     async with admission(server) as lost, admission(server) as other:
-        await lost.admit("t/a", limits, rows=1, lease_ms=300)  # and it never comes back to release
+        await lost.admit("t/a", limits, rows=1, lease_ms=1500)  # and it never comes back to release
         with pytest.raises(TooManyRequestsError) as refused:
-            await other.admit("t/a", limits, rows=1, lease_ms=300)
+            await other.admit("t/a", limits, rows=1, lease_ms=1500)
         assert refused.value.retry_after_ms is not None
-        assert refused.value.retry_after_ms <= 300
+        assert refused.value.retry_after_ms <= 1500
         await asyncio.sleep(refused.value.retry_after_ms / 1000)
-        await other.admit("t/a", limits, rows=1, lease_ms=300)
+        await other.admit("t/a", limits, rows=1, lease_ms=1500)
 
 
 async def test_a_place_released_in_one_gateway_is_free_in_the_other(server: RedisServer) -> None:

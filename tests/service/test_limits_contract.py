@@ -39,11 +39,10 @@ def cluster() -> Iterator[RedisServer]:
     params=["memory", pytest.param("single", marks=needs_redis), pytest.param("cluster", marks=needs_redis)]
 )
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
-    a_store: CounterStore
-    if request.param == "memory":
-        a_store = MemoryCounterStore()
-    else:
-        a_store = RedisCounterStore(request.getfixturevalue(request.param).url)
+    in_memory = request.param == "memory"
+    a_store: CounterStore = (
+        MemoryCounterStore() if in_memory else RedisCounterStore(request.getfixturevalue(request.param).url)
+    )
     yield a_store
     await a_store.aclose()
 
@@ -69,9 +68,8 @@ def refused(decision: Decision) -> Refused:
     return decision
 
 
-async def waited_out(store: CounterStore, caller: str, limits: Limits, an_ask: Admit) -> None:
-    """Waits exactly as long as the refusal says, then must be admitted."""
-    decision = refused(await one(store, caller, limits, an_ask))
+async def waited_out(store: CounterStore, caller: str, limits: Limits, an_ask: Admit, decision: Refused) -> None:
+    """Waits exactly as long as the refusal of `an_ask` says, then must be admitted."""
     await asyncio.sleep(decision.retry_after_ms / 1000)
     assert isinstance(await one(store, caller, limits, an_ask), Admitted)
 
@@ -82,7 +80,7 @@ async def test_the_burst_passes_and_not_one_more(store: CounterStore, caller: st
     assert [isinstance(d, Admitted) for d in decisions] == [True] * 100 + [False] * 30
     last = refused(decisions[-1])
     assert last.limit == "calls"
-    assert 35_000 < last.retry_after_ms <= 36_000
+    assert last.retry_after_ms == 36_000
 
 
 async def test_one_by_one_or_together_is_the_same(store: CounterStore, caller: str) -> None:
@@ -98,8 +96,9 @@ async def test_a_burst_smaller_than_the_amount_is_all_that_passes_at_once(store:
 
 async def test_who_waits_as_long_as_told_passes(store: CounterStore, caller: str) -> None:
     limits = Limits(calls=Rate(7, 1, 2), rows=Rate(1000, 1, 1000))
-    await ask(store, caller, limits, Admit(rows=900), Admit(rows=1))
-    await waited_out(store, caller, limits, Admit(rows=200))
+    *_, decision = await ask(store, caller, limits, Admit(rows=900), Admit(rows=1), Admit(rows=200))
+    assert refused(decision).retry_after_ms == 143  # a seventh of a second for a call; the rows take 101 ms
+    await waited_out(store, caller, limits, Admit(rows=200), refused(decision))
 
 
 async def test_a_refusal_charges_nothing(store: CounterStore, caller: str) -> None:
@@ -130,19 +129,15 @@ async def test_of_two_limits_in_the_way_the_longer_is_named(store: CounterStore,
     await one(store, caller, limits, Admit(rows=10))
     decision = refused(await one(store, caller, limits, Admit(rows=10)))
     assert decision.limit == "rows"
-    assert 3_590_000 < decision.retry_after_ms <= 3_600_000
+    assert 3_000_000 < decision.retry_after_ms <= 3_600_000
 
 
 async def test_a_quota_ends_with_its_window(store: CounterStore, caller: str) -> None:
     limits = Limits(quota=Quota(3, 1, "rows"))
-    for _ in range(3):  # the window may end in between; then there is no refusal to wait out
-        decision = await one(store, caller, limits, Admit(rows=2))
-        if isinstance(decision, Refused):
-            assert decision.limit == "quota"
-            assert decision.retry_after_ms <= 1000
-            await waited_out(store, caller, limits, Admit(rows=2))
-            return
-    pytest.fail("6 rows passed a quota of 3 rows a second within three calls")
+    _, decision = await ask(store, caller, limits, Admit(rows=2), Admit(rows=2))
+    assert refused(decision).limit == "quota"
+    assert refused(decision).retry_after_ms <= 1000
+    await waited_out(store, caller, limits, Admit(rows=2), refused(decision))
 
 
 async def test_a_quota_of_rows_counts_rows_and_one_of_calls_counts_calls(store: CounterStore, caller: str) -> None:
@@ -170,18 +165,18 @@ async def test_a_place_given_back_is_free_at_once(store: CounterStore, caller: s
 
 async def test_a_place_never_given_back_is_free_at_its_deadline(store: CounterStore, caller: str) -> None:
     limits = Limits(concurrent=2)
-    await ask(store, caller, limits, Admit(1, 1, 60_000, "long"), Admit(1, 1, 200, "short"))
-    decision = refused(await one(store, caller, limits, Admit(1, 1, 1000, "next")))
-    assert decision.retry_after_ms <= 200
-    await asyncio.sleep(decision.retry_after_ms / 1000)
-    assert isinstance(await one(store, caller, limits, Admit(1, 1, 1000, "next")), Admitted)
+    *_, decision = await ask(
+        store, caller, limits, Admit(1, 1, 60_000, "long"), Admit(1, 1, 200, "short"), Admit(1, 1, 1000, "next")
+    )
+    assert refused(decision).retry_after_ms == 200
+    await waited_out(store, caller, limits, Admit(1, 1, 1000, "next"), refused(decision))
 
 
 async def test_a_lowered_concurrency_waits_for_as_many_as_are_too_many(store: CounterStore, caller: str) -> None:
-    await ask(store, caller, Limits(concurrent=3), *(Admit(1, 1, 100 * n, str(n)) for n in (1, 2, 3)))
+    await ask(store, caller, Limits(concurrent=3), *(Admit(1, 1, 10_000 * n, str(n)) for n in (1, 2, 3)))
     limits = Limits(concurrent=2)
     decision = refused(await one(store, caller, limits, Admit(1, 1, 1000, "next")))
-    assert 100 < decision.retry_after_ms <= 200
+    assert 10_000 < decision.retry_after_ms <= 20_000
 
 
 async def test_a_changed_rate_keeps_what_was_used(store: CounterStore, caller: str) -> None:
@@ -189,7 +184,7 @@ async def test_a_changed_rate_keeps_what_was_used(store: CounterStore, caller: s
     after = Limits(calls=Rate(7, DAY, 20))
     await ask(store, caller, before, *[Admit(rows=1)] * 8)
     decisions = await ask(store, caller, after, *[Admit(rows=1)] * 20)
-    # 8 are used, less what leaked in the milliseconds between: 12 or 13 of the 20 are left.
+    # 8 are used, less what leaked between, if anything: 12 or 13 of the 20 are left.
     assert sum(isinstance(d, Admitted) for d in decisions) in (12, 13)
 
 
@@ -241,8 +236,8 @@ async def test_redis_forgets_callers_by_itself(single: RedisServer, caller: str)
     limits = Limits(calls=Rate(10, 1, 10), rows=Rate(100, HOUR, 100), concurrent=4)
     await ask(store, caller, limits, Admit(1, 1, 30_000, "a"))
     counts, leases = keys(caller)
-    assert 36_000 < int(single.cli("PTTL", counts)) <= 37_001
-    assert 100_000 < int(single.cli("PTTL", leases)) <= 120_000
+    assert 20_000 < int(single.cli("PTTL", counts)) <= 37_001
+    assert 60_000 < int(single.cli("PTTL", leases)) <= 120_000
     assert all(int(single.cli("PTTL", key.decode())) > 0 for key in single.cli("KEYS", "*").split())
     await store.aclose()
 

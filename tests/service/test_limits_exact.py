@@ -30,7 +30,7 @@ async def call(admission):
     return True
 
 async def main(url, calls):
-    admission = Admission(RedisCounterStore(url))
+    admission = Admission(RedisCounterStore(url), trip_timeout_s=5.0)
     await admission.start()
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
