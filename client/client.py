@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from client import oip, parts
-from client.conversation import NETWORK_MARGIN_S, Answer, Call, Conversation, NeedToken, NotSent, Send, converse
+from client.conversation import NETWORK_MARGIN_S, Answer, Call, Conversation, NeedToken, Send, Unanswered, converse
 from client.credentials import Credential
 from client.errors import ConnectionFailedError, PayloadTooLargeError, TimedOutError
 from client.models import ColumnScores, Model, Scores, model_of, models_of
@@ -33,6 +33,8 @@ T = TypeVar("T")
 #: Where no time is given: the server's own default applies, which is never more than this.
 DEFAULT_TIMEOUT_S = MAX_TIMEOUT_MS / 1000
 CONNECT_TIMEOUT_S = 10.0
+#: Idle connections are let go before the server's own five seconds, so that it does not close one just being used.
+KEEP_ALIVE_S = 4.0
 USER_AGENT = "scoregate-python"
 
 
@@ -50,14 +52,18 @@ class _Base:
         concurrency: int = 4,
         allow_plain_http: bool = False,
     ) -> None:
-        """`url` is the gateway's, without a path. `verify` is a CA file, an SSLContext, or False for no check.
+        """Makes no request.
 
-        `concurrency` bounds the requests one call has under way. Tokens go over TLS or to this machine only:
-        ValueError for a plain-http URL of another host, unless `allow_plain_http`.
+        `url` is the gateway's, without a path. `verify` is a CA file to trust instead of the system's, an SSLContext, or
+        False for no check. A table goes in requests of at most `rows_per_request` rows, of which one call has at most
+        `concurrency` under way. Tokens go over TLS or to this machine only: ValueError for a plain-http URL of another
+        host, unless `allow_plain_http`.
         """
         split = urlsplit(url)
         if split.scheme not in {"http", "https"} or not split.hostname:
             raise ValueError(f"not an http(s) URL: {url!r}")
+        if split.username or split.password:
+            raise ValueError("the URL holds a name or password; the gateway takes tokens only")
         if split.scheme == "http" and not _is_loopback(split.hostname) and not allow_plain_http:
             raise ValueError(
                 f"{url} would send the token in the clear; use https, or allow_plain_http inside a network you trust"
@@ -72,10 +78,14 @@ class _Base:
         self._http_options: dict[str, Any] = {
             "base_url": self.url,
             "verify": ssl_context(verify),
-            "headers": {"user-agent": USER_AGENT, "accept": "application/json"},
+            "headers": {"user-agent": USER_AGENT},
             "trust_env": not _is_loopback(split.hostname),
-            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=max(20, concurrency)),
+            "limits": httpx.Limits(max_keepalive_connections=max(20, concurrency), keepalive_expiry=KEEP_ALIVE_S),
         }
+        self._connect()
+
+    def _connect(self) -> None:
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r}, credential={self._credential!r})"
@@ -85,9 +95,7 @@ class _Base:
 
 
 def ssl_context(verify: str | Path | bool | ssl.SSLContext) -> ssl.SSLContext | bool:
-    """What httpx takes: a CA file becomes a context that trusts it alone. Raises ValueError if the file has no
-    certificate.
-    """
+    """What httpx takes: a CA file becomes a context that trusts it alone. Raises ValueError for a file that is none."""
     if isinstance(verify, (bool, ssl.SSLContext)):
         return verify
     try:
@@ -147,9 +155,7 @@ class Client(_Base):
     [25.3]
     """
 
-    def __init__(self, url: str, *, credential: Credential, **options: Any) -> None:
-        """Makes no request. Options: `verify retry rows_per_request concurrency allow_plain_http`, as in `_Base`."""
-        super().__init__(url, credential=credential, **options)
+    def _connect(self) -> None:
         self._http = httpx.Client(**self._http_options)
 
     def __enter__(self) -> Client:
@@ -248,7 +254,7 @@ class Client(_Base):
                 time.sleep(step.seconds)
                 answer = None
 
-    def _send(self, step: Send) -> Reply | NotSent:
+    def _send(self, step: Send) -> Reply | Unanswered:
         call = step.call
         try:
             response = self._http.request(
@@ -259,16 +265,14 @@ class Client(_Base):
                 timeout=_httpx_timeout(call),
             )
         except httpx.TransportError as error:
-            return _not_sent(self.url, call, error)
+            return _no_answer_of(self.url, call, error)
         return Reply(response.status_code, response.headers, response.content)
 
 
 class AsyncClient(_Base):
     """The same for asyncio. Tokens are fetched in a thread, since MSAL blocks; cancelling a call ends its requests."""
 
-    def __init__(self, url: str, *, credential: Credential, **options: Any) -> None:
-        """Makes no request. Options: `verify retry rows_per_request concurrency allow_plain_http`, as in `_Base`."""
-        super().__init__(url, credential=credential, **options)
+    def _connect(self) -> None:
         self._http = httpx.AsyncClient(**self._http_options)
 
     async def __aenter__(self) -> AsyncClient:
@@ -370,7 +374,7 @@ class AsyncClient(_Base):
                 await asyncio.sleep(step.seconds)
                 answer = None
 
-    async def _send(self, step: Send) -> Reply | NotSent:
+    async def _send(self, step: Send) -> Reply | Unanswered:
         call = step.call
         try:
             async with asyncio.timeout(call.timeout_s + CONNECT_TIMEOUT_S):
@@ -382,7 +386,7 @@ class AsyncClient(_Base):
                     timeout=_httpx_timeout(call),
                 )
         except httpx.TransportError as error:
-            return _not_sent(self.url, call, error)
+            return _no_answer_of(self.url, call, error)
         except TimeoutError as error:
             raise TimedOutError(_no_answer(self.url, call)) from error
         return Reply(response.status_code, response.headers, response.content)
@@ -396,12 +400,16 @@ def _no_answer(url: str, call: Call) -> str:
     return f"{url} did not answer {call.method} {call.path} within {call.timeout_s:g} s"
 
 
-def _not_sent(url: str, call: Call, error: httpx.TransportError) -> NotSent:
-    """What may be tried again; raises for what may have been served already."""
+def _no_answer_of(url: str, call: Call, error: httpx.TransportError) -> Unanswered:
+    """What may be tried again; raises for what the server may be working on, or has answered in part."""
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         failure = ConnectionFailedError(f"cannot connect to {url}: {str(error) or 'no answer'}")
         failure.__cause__ = error
-        return NotSent(failure)
+        return Unanswered(failure)
+    if isinstance(error, httpx.RemoteProtocolError) and "without sending a response" in str(error):
+        failure = ConnectionFailedError(f"{url} closed the connection without an answer")
+        failure.__cause__ = error
+        return Unanswered(failure)
     if isinstance(error, httpx.TimeoutException):
         raise TimedOutError(_no_answer(url, call)) from error
     raise ConnectionFailedError(f"the connection to {url} broke: {str(error) or type(error).__name__}") from error

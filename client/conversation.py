@@ -56,14 +56,17 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class NotSent:
-    """The answer to `Send` when no connection could be made: the server has seen nothing."""
+class Unanswered:
+    """The answer to `Send` when no connection was made, or it was closed before the first byte of an answer.
+
+    The second is what a kept-alive connection does that the server closes just then, and a server that is replaced.
+    """
 
     error: ConnectionFailedError
 
 
 Step = NeedToken | Send | Wait
-Answer = str | Reply | NotSent | None
+Answer = str | Reply | Unanswered | None
 Conversation = Generator[Step, Answer, Reply]
 
 
@@ -83,7 +86,7 @@ def converse(
     attempt = 1
     while True:
         answer = yield Send(call, str(token))
-        if isinstance(answer, NotSent):
+        if isinstance(answer, Unanswered):
             pause = policy.pause_after_s(attempt, None, clock() - began, jitter())
             failure: Exception = answer.error
         else:

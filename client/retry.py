@@ -1,8 +1,9 @@
 """When to ask again: a pure rule over what came back and the time already spent.
 
 Only 429 and 503 are asked again, because only there does the server say that the same request may succeed later, and
-only as long as the wait it asks for fits. A connection that was never made carried nothing and is tried again too.
-Everything else is final: a 504 has used its time, a 422 will not change, a broken connection may have been served.
+only as long as the wait it asks for fits. A connection that was not made, or was closed without a word, is tried again
+too: scoring changes nothing but the caller's allowance. Everything else is final: a 504 has used its time, a 422 will
+not change.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def _value(name: str, index: int, value: Any) -> Any:
     if isinstance(value, dt.datetime):
         if value.tzinfo is None:
             raise DataError(
-                f"column {name}, row {index}: a datetime needs a time zone (R's are UTC): use .replace(tzinfo=UTC)"
+                f"column {name}, row {index}: a datetime needs a time zone, as .replace(tzinfo=UTC); for a date use .date()"
             )
         return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, dt.date):

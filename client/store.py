@@ -120,7 +120,7 @@ class Store:
             import obstore  # noqa: PLC0415 - only these commands need it
             from obstore.store import from_url  # noqa: PLC0415
         except ImportError as error:
-            raise StoreError("publishing needs obstore: pip install 'scoregate[publish]'") from error
+            raise StoreError("model stores need obstore: pip install obstore") from error
         self.url = url if "://" in url else Path(url).resolve().as_uri()
         self._obs = obstore
         options: dict[str, Any] = {"mkdir": True} if self.url.startswith("file:") else {}

@@ -42,7 +42,7 @@ class Call:
 
 @dataclass
 class Refusal:
-    """An answer to give instead of serving; `hang` waits for ever, `drop` closes the connection."""
+    """An answer to give instead of serving; `hang` waits for ever."""
 
     status: int = 503
     code: str = "overloaded"
@@ -51,7 +51,6 @@ class Refusal:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | None = None
     hang: bool = False
-    drop: bool = False
     only: str = ""  # paths that contain this
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -143,8 +142,6 @@ class FakeGateway:
     async def _refuse(self, refusal: Refusal, request: Request) -> Response:
         if refusal.hang:
             await asyncio.Event().wait()
-        if refusal.drop:
-            raise ConnectionAbortedError
         if refusal.body is not None:
             return Response(refusal.body, refusal.status, headers=refusal.headers)
         return self.problem(request, refusal)

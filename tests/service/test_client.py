@@ -9,6 +9,7 @@ import pickle
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -334,6 +335,54 @@ def test_nobody_listening_is_tried_again_and_then_said(make: Make) -> None:
         client = Client(url, credential=StaticToken("t"), retry=QUICK)
         with client, pytest.raises(ConnectionFailedError, match="cannot connect to http://127"):
             client.models()
+
+
+@contextmanager
+def scripted(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that reads a request on each connection, writes the next of these and closes; what it read is listed."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    asked.append(connection.recv(65536))
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
+        thread.join(10)
+
+
+EMPTY_LIST = b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\nconnection: close\r\n\r\n{"models":[]}'
+
+
+def test_a_connection_closed_without_a_word_is_tried_again() -> None:
+    with scripted(b"", EMPTY_LIST) as (url, asked), Client(url, credential=StaticToken("t"), retry=QUICK) as client:
+        assert client.models() == []
+        assert len(asked) == 2
+
+
+def test_an_answer_cut_off_in_the_middle_is_not_asked_for_again() -> None:
+    with scripted(EMPTY_LIST[:-5]) as (url, asked), Client(url, credential=StaticToken("t"), retry=QUICK) as client:
+        with pytest.raises(ConnectionFailedError, match=r"the connection to http://127\.0\.0\.1:\d+ broke"):
+            client.models()
+        assert len(asked) == 1
+
+
+def test_no_token_goes_over_plain_http_to_another_machine() -> None:
+    for url in ("http://example.com", "http://10.0.0.1:8080", "http://localhost.example.com"):
+        with pytest.raises(ValueError, match="in the clear"):
+            Client(url, credential=StaticToken("t"))
+    for url in ("http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1", "https://example.com"):
+        Client(url, credential=StaticToken("t")).close()
+    Client("http://gateway", credential=StaticToken("t"), allow_plain_http=True).close()
+    for url in ("example.com", "ftp://example.com", "https://", "https://me:secret@example.com"):
+        with pytest.raises(ValueError, match=r"not an http|name or password") as caught:
+            Client(url, credential=StaticToken("t"))
+        assert "secret" not in str(caught.value)
 
 
 def test_an_answer_of_something_else_is_no_answer(make: Make, gateway: FakeGateway) -> None:

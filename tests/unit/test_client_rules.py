@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.conversation import Call, Conversation, NeedToken, NotSent, Send, Wait, converse
+from client.conversation import Call, Conversation, NeedToken, Send, Unanswered, Wait, converse
 from client.errors import ConnectionFailedError, RateLimitedError, ReplyError, ScoregateHTTPError, UnavailableError
 from client.models import Model, Scores, model_of
 from client.parts import join, ranges
@@ -140,7 +140,7 @@ def test_an_expired_token_is_renewed_at_once_and_not_counted() -> None:
 
 
 def test_a_connection_never_made_is_tried_again() -> None:
-    failure = NotSent(ConnectionFailedError("refused"))
+    failure = Unanswered(ConnectionFailedError("refused"))
     assert kinds(drive(talk(times=(0.1,)), "t", failure, None, OK))[-3:] == ["Wait", "Send", "Reply"]
     steps = drive(talk(NO_RETRY, times=(0.1,)), "t", failure)
     assert steps[-1] is failure.error
