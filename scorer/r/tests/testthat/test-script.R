@@ -1,5 +1,5 @@
 written <- function(predict, files = NULL) {
-  dir <- new_folder()
+  dir <- tempfile("package-")
   dir.create(dir)
   write_script(predict, files, dir)
   dir
