@@ -33,8 +33,8 @@ T = TypeVar("T")
 #: Where no time is given: the server's own default applies, which is never more than this.
 DEFAULT_TIMEOUT_S = MAX_TIMEOUT_MS / 1000
 CONNECT_TIMEOUT_S = 10.0
-#: Idle connections are let go before the server's own five seconds, so that it does not close one just being used.
-KEEP_ALIVE_S = 4.0
+#: Idle connections are let go before the gateway's own 75 s, so that it does not close one that is just being used.
+KEEP_ALIVE_S = 30.0
 USER_AGENT = "scoregate-python"
 
 
