@@ -120,6 +120,10 @@ class Findings:
             raise StopLookingError
         return now - self._step_began_at > STEP_S
 
+    def due(self) -> bool:
+        """Whether it is time to let others run; for work that counts no values."""
+        return self._clock is not None and self._clock() - self._step_began_at > STEP_S
+
     def pause(self) -> Generator[None, None, None]:
         """Let others run; the time they take does not count."""
         if self._clock is None:

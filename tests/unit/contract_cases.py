@@ -61,7 +61,8 @@ def rows_body(*rows: dict[str, Any]) -> bytes:
 def values(fields: Sequence[Field], frame: Frame) -> list[list[Any]]:
     """A frame's columns, NaN as None."""
     return [
-        [None if isinstance(v, float) and math.isnan(v) else v for v in column] for column in unpack_frame(fields, frame)
+        [None if isinstance(v, float) and math.isnan(v) else v for v in column]
+        for column in unpack_frame(fields, frame)
     ]
 
 
@@ -74,7 +75,9 @@ names = st.one_of(
         lambda n: not n.startswith("__")
     ),
 )
-levels = st.lists(st.one_of(st.sampled_from(["a", "b:c", "", "null", "}", "é"]), text), min_size=1, max_size=4, unique=True)
+levels = st.lists(
+    st.one_of(st.sampled_from(["a", "b:c", "", "null", "}", "é"]), text), min_size=1, max_size=4, unique=True
+)
 
 
 @st.composite
@@ -110,7 +113,9 @@ def numbers(field: Field) -> st.SearchStrategy[Any]:
         case Type.DATE:
             found = st.integers(-719_162, 2_932_896).map(float)
         case Type.DATETIME:
-            found = st.floats(_YEAR_1, _YEAR_9999) | st.integers(int(_YEAR_1), int(_YEAR_9999)).map(float)
+            found = st.floats(_YEAR_1, _YEAR_9999).map(lambda second: second + 0.0) | st.integers(
+                int(_YEAR_1), int(_YEAR_9999)
+            ).map(float)
     return st.none() | found if field.nullable else found
 
 
@@ -132,19 +137,25 @@ def tables(draw: st.DrawFn, min_rows: int = 1, max_rows: int = 6) -> tuple[list[
 
 
 @st.composite
-def encoded(draw: st.DrawFn, value: Any) -> str:
-    """JSON text of a value, written in one of the ways there are."""
+def encoded(draw: st.DrawFn, value: Any, *, floats: bool = True) -> str:
+    """JSON text of a value, written in one of the ways there are; whole numbers also as 5.0 if `floats`."""
     space = draw(st.sampled_from(["", "", "", " ", "\n\t "]))
     if isinstance(value, dict):
         items = list(value.items())
         if draw(st.booleans()):
             items = draw(st.permutations(items))
-        return "{" + space + ",".join(f"{_text(draw, k)}{space}:{draw(encoded(v))}" for k, v in items) + space + "}"
+        return (
+            "{"
+            + space
+            + ",".join(f"{_text(draw, k)}{space}:{draw(encoded(v, floats=floats))}" for k, v in items)
+            + space
+            + "}"
+        )
     if isinstance(value, list):
-        return "[" + space + f"{space},{space}".join(draw(encoded(v)) for v in value) + space + "]"
+        return "[" + space + f"{space},{space}".join(draw(encoded(v, floats=floats)) for v in value) + space + "]"
     if isinstance(value, str):
         return _text(draw, value)
-    if isinstance(value, int) and not isinstance(value, bool) and draw(st.booleans()):
+    if isinstance(value, int) and not isinstance(value, bool) and floats and draw(st.booleans()):
         return draw(st.sampled_from([f"{value}.0", f"{value}.000", f"{value}e0", f"{value}E+00"]))
     if isinstance(value, float):
         return draw(st.sampled_from([repr(value), f"{value:.17g}", f"{value:.25e}"]))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.core.contract import Contract, compile_contract, finish
 from gateway.core.contract.forms import UnfitError
 from gateway.core.contract.reader import Reader
-from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError, ScoregateError
+from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field
 from shared.wire import Frame, pack_frame
 from tests.unit.contract_cases import FIELDS, ROW, contract, damaged, encoded, entry, shown, tables
@@ -23,7 +23,9 @@ from tests.unit.contract_cases import FIELDS, ROW, contract, damaged, encoded, e
 Outcome = tuple[Any, ...]
 
 
-def as_bytes(frame: Frame) -> tuple[int, tuple[bytes, ...]]:
+def as_bytes(frame: Frame | None) -> Outcome:
+    if frame is None:
+        return ("exactly",)
     return frame.rows, tuple(bytes(buffer) for buffer in frame.buffers)
 
 
@@ -32,6 +34,14 @@ def outcome(read: Any) -> Outcome:
         return as_bytes(read())
     except (MalformedRequestError, InvalidDataError, PayloadTooLargeError) as error:
         return type(error), error.detail, [tuple(sorted(p.items())) for p in error.problems]
+
+
+def fast_way(compiled: Contract, body: bytes) -> Any:
+    """The frame, or None where the fast way leaves the body to the exact one."""
+    try:
+        return compiled._parse_whole(body)
+    except UnfitError:
+        return None
 
 
 def exact(compiled: Contract, body: bytes) -> Outcome:
@@ -45,14 +55,9 @@ def agree(compiled: Contract, body: bytes) -> Outcome:
         chunked = outcome(lambda size=chunk: finish(Reader(compiled, body, lambda: 0.0, chunk_bytes=size).read()))
         assert chunked == said, chunk
     assert outcome(lambda: compiled.parse(body, lambda: 0.0)) == said
-    try:
-        fast = as_bytes(compiled._parse_whole(body))
-    except UnfitError:
-        pass
-    except ScoregateError as error:
-        assert type(error) is said[0]
-    else:
-        assert fast == said
+    fast = outcome(lambda: fast_way(compiled, body))
+    assert fast == ("exactly",) or fast[0] == said[0]
+    assert fast[0] in ("exactly", PayloadTooLargeError) or fast == said
     return said
 
 
@@ -75,14 +80,14 @@ def test_what_is_valid_is_taken_bit_by_bit_by_every_way(case: tuple[list[Field],
 
 
 @given(st.data())
-@settings(max_examples=600)
+@settings(max_examples=250)
 def test_what_is_damaged_is_judged_alike_by_every_way(data: st.DataObject) -> None:
     columns, _, body = data.draw(bodies())
     agree(compile_contract(entry(columns), 4), data.draw(damaged(body)))
 
 
 @given(st.data())
-@settings(max_examples=600)
+@settings(max_examples=250)
 def test_damage_to_the_usual_request_is_judged_alike(data: st.DataObject) -> None:
     document: Any = {"rows": [ROW, ROW | {"job": None, "kids": None}]}
     if data.draw(st.booleans()):

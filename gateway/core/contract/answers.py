@@ -79,6 +79,7 @@ class RowWriter:
 
 def encode_v1_steps(contract: Contract, frame: Frame) -> Steps[bytes]:
     """The body of the answer; raises WireError where the scorer's columns are not the signature's."""
+    check_columns(contract.output_specs, frame)
     head = b'{"model":%b,"version":%b,"predictions":[' % (
         _encode(contract.entry.model),
         _encode(contract.entry.version),

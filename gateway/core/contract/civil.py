@@ -8,13 +8,14 @@ written in ISO 8601's expanded form, with a sign and at least six digits.
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import floor, isfinite
 
 #: Digits of a second's fraction that are read; more are refused. A double's shortest text never has more than 345.
 MAX_FRACTION_DIGITS = 400
 _EPOCH = date(1970, 1, 1).toordinal()
+_EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = 1 - _EPOCH, date.max.toordinal() - _EPOCH
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _DATETIME = re.compile(
@@ -41,6 +42,15 @@ def parse_datetime(text: str) -> float:
 
     RFC 3339 with `Z` or an offset; raises ValueError for anything else. `T` may be a space or lower case (section 5.6).
     """
+    if len(text) == 20 and text[19] in "Zz" and text[4] == text[7] == "-" and text[13] == text[16] == ":":
+        # The usual form, at C speed; where that refuses, the exact way says why.
+        try:
+            since = datetime.fromisoformat(text) - _EPOCH_UTC
+        except ValueError:
+            pass
+        else:
+            if text[10] in "Tt " and text[11:13] != "24":
+                return float(since.days * 86_400 + since.seconds)
     match = _DATETIME.fullmatch(text)
     if match is None:
         raise ValueError("not of the form YYYY-MM-DDThh:mm:ssZ or with an offset like +01:00 for Z")

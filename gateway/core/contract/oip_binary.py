@@ -61,7 +61,8 @@ def numbers(
         refused, part = convert(values)
         for index, code, detail in refused:
             findings.add(code, pointer(*where), f"row {start + index}: {detail}", column=field.name, row=start + index)
-            findings.tick()
+            if findings.tick():
+                yield from findings.pause()
         parts.append(part)
         yield from findings.pause()
     return join(parts)
@@ -204,11 +205,13 @@ def texts(
                 except UnicodeDecodeError:
                     findings.add("invalid_text", pointer(*where), f"row {row}: not UTF-8", column=name, row=row)
                     values.append("")
+                    if findings.tick():
+                        yield from findings.pause()
             at = end
         try:
             parts.append(form.pack_texts(values))
         except UnfitError:
-            parts.append(_checked(form, values, start, where, findings))
+            parts.append((yield from _checked(form, values, start, where, findings)))
         yield from findings.pause()
     if at != size:
         detail = f"the binary data has {size - at} bytes after its {rows} texts"
@@ -218,7 +221,7 @@ def texts(
 
 def _checked(
     form: Form, values: Sequence[str | None], start: int, where: tuple[str | int, ...], findings: Findings
-) -> Buffers:
+) -> Steps[Buffers]:
     """The exact way for texts."""
     taken: list[Any] = []
     for row, value in enumerate(values, start):
@@ -226,7 +229,8 @@ def _checked(
             taken.append(None if value is None else form.check(STRING, value))
         except RefusedError as error:
             findings.add(error.code, pointer(*where), f"row {row}: {error.detail}", column=form.field.name, row=row)
-            findings.tick()
+        if findings.tick():
+            yield from findings.pause()
     return pack(form.field, taken) if not findings else ()
 
 

@@ -265,6 +265,8 @@ class OipReader(Reader):
         """The request; raises MalformedRequestError, InvalidDataError or PayloadTooLargeError."""
         try:
             tensors = yield from self._request()
+            if self.findings and not tensors:
+                self.findings.refuse(self.contract.subject)
             outputs = yield from self._outputs()
             columns = yield from self._tensors(tensors)
         except StopLookingError:

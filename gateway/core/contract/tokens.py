@@ -29,19 +29,17 @@ T = TypeVar("T")
 Steps = Generator[None, None, T]
 
 MAX_DEPTH = 64
-#: A JSON text that cannot decode to `MAX_TEXT_BYTES` or less (six bytes for one, as in `\u0041`) is not looked at further.
-_MAX_RAW_TEXT = 6 * MAX_TEXT_BYTES
-_PIECE = rb'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
+_PIECE = rb'(?:[^"\\\x00-\x1f]{1,2048}+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
 _TOKEN = re.compile(
     rb"[ \t\n\r]{0,256}+(?:"
     rb"([{}\[\]:,])"
-    rb'|"(' + _PIECE + rb'{0,4096}+)"'
+    rb'|"(' + _PIECE + rb'{0,512}+)"'
     rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)(?![0-9A-Za-z.+-])"
     rb"|(true|false|null)(?![0-9A-Za-z_])"
     rb"|(-?(?:NaN|nan|Infinity|inf|Inf))(?![0-9A-Za-z_])"
     rb")"
 )
-_PIECES = re.compile(_PIECE + rb"{0,4096}+")
+_PIECES = re.compile(_PIECE + rb"{0,512}+")
 _SPACES = 16_384
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _LITERALS = {b"true": (BOOLEAN, True), b"false": (BOOLEAN, False), b"null": (NULL, None)}
@@ -50,6 +48,11 @@ OPENING = {"{": OBJECT, "[": ARRAY}
 SCALARS = frozenset({STRING, NUMBER, BOOLEAN, NULL, NOT_FINITE})
 
 END = "end"
+
+
+def _too_long(raw: bytes) -> bool:
+    """Whether a JSON text is longer than any text may be, whatever its escapes: six bytes may stand for one, as in `\\u0041`."""
+    return len(raw) > MAX_TEXT_BYTES and (len(raw) > 6 * MAX_TEXT_BYTES or b"\\" not in raw)
 
 
 class Scanner:
@@ -76,7 +79,7 @@ class Scanner:
             return match[1].decode(), None
         if which == 2:
             raw = match[2]
-            return (STRING, self.text(raw, match.start(2))) if len(raw) <= _MAX_RAW_TEXT else (LONG_STRING, None)
+            return (LONG_STRING, None) if _too_long(raw) else (STRING, self.text(raw, match.start(2)))
         if which == 3:
             return NUMBER, match[3]
         if which == 4:
@@ -127,13 +130,13 @@ class Scanner:
             if match is None or match.end() == at:
                 break
             at = match.end()
-            yield from self.findings.pause()
+            if self.findings.due():
+                yield from self.findings.pause()
         if self.body[at : at + 1] != b'"':
             self.bad_text(at)
         self.at = at + 1
-        if at - start > _MAX_RAW_TEXT:
-            return LONG_STRING, None
-        return STRING, self.text(self.body[start:at], start)
+        raw = self.body[start:at]
+        return (LONG_STRING, None) if _too_long(raw) else (STRING, self.text(raw, start))
 
     def text(self, raw: bytes, at: int) -> str:
         """The text between quotes; raises MalformedRequestError for what is not UTF-8."""
