@@ -8,7 +8,7 @@ read_csv_text <- function(path) {
     abort("there is no file ", path, ": give the path of a CSV file with a header line")
   }
   cells <- utils::read.csv(path, colClasses = "character", na.strings = c("", "NA"), check.names = FALSE,
-    fileEncoding = "UTF-8-BOM", encoding = "UTF-8", strip.white = TRUE)
+    fileEncoding = "UTF-8-BOM", encoding = "UTF-8")
   if (nrow(cells) == 0L) {
     abort(path, " has no rows: give a CSV file with a header line and one line per row")
   }
@@ -28,6 +28,10 @@ rows_from_text <- function(cells, fields) {
 }
 
 parse_cells <- function(text, field) {
+  if (!field$type %in% c("string", "factor")) {
+    text <- trimws(text)
+    text[!nzchar(text)] <- NA
+  }
   values <- switch(field$type,
     double = parse_doubles(text),
     integer = parse_integers(text),

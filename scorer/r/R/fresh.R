@@ -67,10 +67,11 @@ run_rscript <- function(script, errors, progress) {
   do.call(Sys.setenv, as.list(settings))
   command <- paste(shQuote(file.path(R.home("bin"), "Rscript")), "--vanilla", shQuote(script), "2>", shQuote(errors))
   lines <- pipe(command, open = "r")
+  on.exit(try(close(lines), silent = TRUE), add = TRUE)
   while (length(line <- readLines(lines, n = 1L, warn = FALSE)) > 0L) {
     if (startsWith(line, progress_mark)) progress(substring(line, nchar(progress_mark) + 1L))
   }
-  invisible(suppressWarnings(close(lines)))
+  invisible()
 }
 
 #' Where Debian and Ubuntu keep the reference BLAS: R_LD_LIBRARY_PATH to pin it, or nothing.

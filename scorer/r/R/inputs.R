@@ -59,8 +59,9 @@ factor_input <- function(values, name, known) {
     seen <- known
   }
   check_texts(seen, name)
-  if (length(seen) == 0L) {
-    abort("the factor ", name, " has no levels: leave the column out of the sample")
+  if (length(seen) == 0L || anyNA(seen)) {
+    abort("the factor ", name, " has ", if (anyNA(seen)) "NA among its" else "no", " levels: give missing values a ",
+      "label of their own, or leave the column out, and fit the model on that")
   }
   list(name = name, type = "factor", levels = seen, ordered = is.ordered(values))
 }

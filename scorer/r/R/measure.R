@@ -8,14 +8,14 @@ process_bytes <- function(what = "VmRSS") {
   if (length(line) == 1L) as.numeric(gsub("[^0-9]", "", line)) * 1024 else NA_real_
 }
 
-#' How much memory grows at most while a call runs, in bytes.
+#' How much memory grows at most while a call runs, in bytes; 0 where the system does not tell.
 #' @noRd
 peak_bytes <- function(call) {
   invisible(gc())
   tryCatch(cat("5", file = "/proc/self/clear_refs"), error = function(e) NULL, warning = function(w) NULL)
   before <- process_bytes()
   call()
-  max(0, process_bytes("VmHWM") - before)
+  max(0, process_bytes("VmHWM") - before, na.rm = TRUE)
 }
 
 #' Median milliseconds of a call, from at most `times` calls or one second.

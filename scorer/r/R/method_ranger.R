@@ -53,7 +53,8 @@ model_levels.ranger <- function(model, sample) {
   unsafe <- setdiff(intersect(text, model_inputs(model)), names(known))
   if (length(unsafe) > 0L) {
     abort("ranger was given text in ", quoted(unsafe), " and would read it by the levels of each request, answering ",
-      "another number silently: fit the forest on factors, and give the sample with them"
+      "another number silently: fit the forest on factors, and give the sample with them (for a CSV file: ",
+      "--type ", unsafe[1L], "=factor, if the levels of the fit are in the order of their characters' codes)"
     )
   }
   known

@@ -47,7 +47,13 @@ package_model <- function(model, name, version, sample, dir, predict = NULL, pac
   check_predict(predict, files)
   check_target(dir)
 
-  way <- choose_way(model, predict, c(options, if (!is.null(interval)) list(interval = interval, level = level)))
+  if (!is.null(interval)) {
+    if (model_method(model) != "lm") {
+      abort("interval= is for lm: for ", class(model)[1L], " give predict = function(model, newdata) ...")
+    }
+    options <- c(options, list(interval = interval, level = level))
+  }
+  way <- choose_way(model, predict, options)
   say(name, " ", version, ": ", way$said)
   load_packages(c(packages, model_packages(model)))
   draft <- tempfile(".package-", tmpdir = dirname(normalizePath(dir, mustWork = FALSE)))

@@ -13,6 +13,7 @@ prove_package <- function(dir, rows, expected, tie_breaker = NULL, progress = fu
   before <- process_bytes()
   model <- load_model_package(dir, verify = FALSE)
   load_bytes <- max(0, process_bytes() - before)
+  if (is.na(load_bytes)) load_bytes <- as.double(utils::object.size(model$model))
   progress("loads in a fresh R process")
 
   complete <- stats::complete.cases(rows)

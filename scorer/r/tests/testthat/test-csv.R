@@ -34,6 +34,12 @@ test_that("rows of a signature are read by type, empty cells and NA missing, oth
   expect_identical(as.double(rows$z), c(1709164800.5, NA))
 })
 
+test_that("spaces around numbers do not matter, spaces in labels do", {
+  cells <- read_csv_text(csv("x,f", " 1.5 , a", "  ,a"))
+  expect_identical(parse_cells(cells$x, list(name = "x", type = "double")), c(1.5, NA))
+  expect_identical(cells$f, c(" a", "a"))
+})
+
 test_that("a cell that does not fit is named with its row and column", {
   field <- list(name = "x", type = "double")
   expect_error(rows_from_text(read_csv_text(csv("x", "1", "two")), list(field)), "row 2 of column x is \"two\"")

@@ -35,6 +35,8 @@ test_that("columns that no caller can send are refused with what to convert to",
   expect_error(describe_inputs(data.frame(x = I(matrix(1:2, 1)))), "make each of its parts a column")
   expect_error(describe_inputs(data.frame(x = as.difftime(1, units = "secs"))), "convert it to")
   expect_error(describe_inputs(data.frame(x = 1i)), "convert it to")
+  expect_error(describe_inputs(data.frame(x = addNA(factor(c("a", NA))))), "NA among its levels")
+  expect_error(describe_inputs(data.frame(x = factor(NA))), "no levels")
   expect_error(describe_inputs(data.frame(x = "\xff")), "not UTF-8")
 })
 

@@ -99,6 +99,7 @@ test_that("wrong arguments are refused before anything runs", {
   expect_error(pack(fit, as.list(cars)), "must be a data.frame")
   expect_error(pack(fit, cars, predict = "no-such.R"), "predict must be")
   expect_error(pack(fit, cars, files = "x.R"), "give predict= too")
+  expect_error(pack(loess(dist ~ speed, cars), cars, interval = "prediction"), "interval= is for lm")
   expect_error(pack(fit, cars, options = list(type = c("a", "b"))), "single texts")
   expect_error(pack(fit, cars, packages = "noSuchPackage"), "cannot load the package \"noSuchPackage\"")
   expect_error(pack(fit, cars, predict = function(m, d) 1, interval = "prediction"), "write them into it")

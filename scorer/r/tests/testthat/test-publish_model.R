@@ -21,6 +21,23 @@ test_that("other bytes under a published version are refused and leave it as it 
   expect_identical(file_sha256(file.path(folder, "models/cars/1/manifest.json")), before)
 })
 
+test_that("of several that publish different bytes as one version at once, one wins and it is whole", {
+  skip_on_os("windows")
+  folder <- store()
+  packages <- vapply(1:4, function(i) {
+    pack(list(i = i), cars["speed"], name = "race", predict = function(model, newdata) newdata$speed * model$i)
+  }, "")
+  won <- unlist(parallel::mclapply(packages, function(dir) {
+    tryCatch({
+      suppressMessages(publish_model(dir, folder))
+      TRUE
+    }, scoregate_version_exists = function(e) FALSE)
+  }, mc.cores = 4L))
+  expect_identical(sum(won), 1L)
+  expect_identical(file_sha256(file.path(folder, "models/race/1/manifest.json")),
+    file_sha256(file.path(packages[won], "manifest.json")))
+})
+
 test_that("a package whose files were changed is not published", {
   dir <- pack(lm(dist ~ speed, cars), cars)
   saveRDS(1, file.path(dir, "model.rds"))
