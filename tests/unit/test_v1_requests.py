@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -242,3 +244,33 @@ def test_what_a_caller_sent_is_repeated_short_and_printable() -> None:
     assert len(problem["detail"]) < 200
     assert "\n" not in problem["detail"]
     assert problem["detail"].startswith('expected a number, got the text "\\u000azzz')
+
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+DOCUMENTED = (
+    Field(name="income", type=Type.DOUBLE),
+    Field(name="children", type=Type.INTEGER, nullable=True),
+    Field(name="owner", type=Type.LOGICAL),
+    Field(name="job", type=Type.FACTOR, levels=("clerk", "farmer")),
+    Field(name="born", type=Type.DATE),
+)
+
+
+def examples(page: str) -> list[bytes]:
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    return [block.encode() for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
+
+
+def test_the_reference_lists_every_code_with_its_meaning() -> None:
+    text = (REFERENCE / "requests.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `([a-z_]+)` \| (.*) \|$", text, re.MULTILINE)) == CODES
+
+
+def test_the_references_examples_are_requests() -> None:
+    compiled = contract(DOCUMENTED)
+    rows, columns, _, problem = examples("requests.md")
+    assert compiled.parse(rows) == compiled.parse(columns)
+    assert compiled.parse_v2(examples("oip.md")[0]).frame == compiled.parse(rows)
+    (shown,) = json.loads(problem)["problems"]
+    (found,) = problems(rows.replace(b'"farmer"', b'"Clerk"'), *DOCUMENTED)
+    assert found == shown
