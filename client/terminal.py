@@ -52,7 +52,7 @@ def advice(error: ClientError) -> str | None:
         return _advice_on_refusal(error)
     if isinstance(error, ConnectionFailedError):
         return "is the URL right, and the stack up? `./dev status` shows local ones"
-    if isinstance(error, CredentialError):
+    if isinstance(error, CredentialError) and str(error).startswith("no token"):
         return "check tenant, client id, secret and scope; a private authority also needs --authority and --ca-file"
     return None
 
