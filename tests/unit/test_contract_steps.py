@@ -67,6 +67,7 @@ BODIES: dict[str, tuple[tuple[Field, ...], Callable[[], bytes]]] = {
     "rows": (WIDE, wide_rows),
     "rows, a column missing in each": (WIDE, lambda: wide_rows().replace(b'"column3"', b'"column_"')),
     "rows, the last one wrong": (WIDE, lambda: wide_rows()[:-4] + b'"}]}'),
+    "few rows, all wrong": (WIDE, lambda: json.dumps({"rows": [{f.name: "1" for f in WIDE}] * 280}).encode()),
     "rows cut off": (WIDE, lambda: wide_rows()[:-2]),
     "one column": ((X,), lambda: many(b'{"columns":{"x":[', b"1.25", b"]}}")),
     "one column of texts": ((S,), lambda: many(b'{"columns":{"s":[', b'"},]{["', b"]}}")),
@@ -89,6 +90,7 @@ BODIES: dict[str, tuple[tuple[Field, ...], Callable[[], bytes]]] = {
 def test_no_step_of_reading_4_mib_holds_others_up(name: str) -> None:
     fields, make = BODIES[name]
     compiled, body = contract(fields, max_rows=10**7), make()
+    assert len(body) < 65_536 or len(body) > SIZE * 0.7
     longest, _ = longest_step(lambda: compiled.parse_steps(body, time.perf_counter))
     assert longest < LONGEST_S
 

@@ -234,7 +234,8 @@ def test_the_same_key_twice_is_a_problem(body: bytes) -> None:
 
 
 def test_what_other_clients_add_is_no_problem() -> None:
-    extra = {"model_name": "m", "id": None, "outputs": None, "parameters": {"priority": 1, "nested": {"a": [1, "b"]}}}
+    nested = {"a": [1, "b", []], "\n" * 300: ["\t" * 300, {}]}
+    extra = {"model_name": "m", "id": None, "outputs": None, "parameters": {"priority": 1, "nested": nested}}
     body = {"inputs": [tensor("FP64", [1.5], parameters=None)], **extra}
     request = contract([X]).parse_v2(json.dumps(body).encode())
     assert values([X], request.frame) == [[1.5]]

@@ -98,34 +98,31 @@ class Contract:
         Raises MalformedRequestError (not JSON, not UTF-8), InvalidDataError (with every problem) and PayloadTooLargeError
         (more than `max_rows` rows). `clock` times the search for further problems, nothing else.
         """
-        if len(body) <= STEP_BYTES:
-            try:
-                return self._parse_whole(body)
-            except UnfitError:
-                return finish(Reader(self, body, clock, chunk_bytes=0).read())
         return finish(self.parse_steps(body, clock))
 
     def parse_steps(self, body: bytes, clock: Clock | None = None) -> Steps[Frame]:
         """As `parse`, in steps of a few milliseconds: the generator pauses between them and returns the frame."""
+        chunk_bytes = STEP_BYTES
         if len(body) <= STEP_BYTES:
-            return self.parse(body, clock)
-        return (yield from Reader(self, body, clock).read())
+            try:
+                return self._parse_whole(body)
+            except UnfitError:
+                chunk_bytes = 0
+        return (yield from Reader(self, body, clock, chunk_bytes).read())
 
     def parse_v2(self, body: bytes, header_length: int | None = None, clock: Clock | None = None) -> OipRequest:
         """A `/v2` infer body; `header_length` is `Inference-Header-Content-Length`, None without that header. Raises as `parse`."""
-        if (len(body) if header_length is None else header_length) <= STEP_BYTES:
-            try:
-                return parse_fast(self, body, header_length)
-            except UnfitError:
-                pass
-        return finish(OipReader(self, body, header_length, clock).read_request())
+        return finish(self.parse_v2_steps(body, header_length, clock))
 
     def parse_v2_steps(
         self, body: bytes, header_length: int | None = None, clock: Clock | None = None
     ) -> Steps[OipRequest]:
         """As `parse_v2`, in steps."""
         if len(body) <= STEP_BYTES:
-            return self.parse_v2(body, header_length, clock)
+            try:
+                return parse_fast(self, body, header_length)
+            except UnfitError:
+                pass
         return (yield from OipReader(self, body, header_length, clock).read_request())
 
     def _parse_whole(self, body: bytes) -> Frame:

@@ -270,7 +270,7 @@ class IntegerForm(Form):
         return (packed.tobytes(),)
 
     def _whole(self, value: float) -> int:
-        if value.__class__ is int:
+        if isinstance(value, int):
             return int(value)
         if not value.is_integer() or not (self.low <= value <= self.high or (self.sentinel and value == NA_INTEGER)):
             raise UnfitError
@@ -357,12 +357,18 @@ class LogicalForm(Form):
 
 
 class BitForm(IntegerForm):
-    """A `logical` column sent as INT32: 0, 1, and −2³¹ for NA."""
+    """A `logical` column sent as INT32: 0, 1, and −2³¹ for NA; in JSON also true and false, which mean the same."""
 
-    takes = "a whole number, 0 or 1"
+    takes = "true, false, or a whole number, 0 or 1"
 
     def __init__(self, field: Field) -> None:
         super().__init__(field, 0, 1, sentinel=True)
+
+    def _json_type(self) -> Any:
+        return bool | super()._json_type()
+
+    def _check(self, kind: str, value: Any) -> Value:
+        return int(value) if kind == BOOLEAN else super()._check(kind, value)
 
 
 class CodeForm(IntegerForm):

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.core.contract.forms import (
+    LONG_STRING,
     NULL,
     STRING,
     Buffers,
@@ -359,6 +360,8 @@ class OipReader(Reader):
             while kind != "}":
                 if kind == ",":
                     kind, key = scan.take()
+                if kind == LONG_STRING:
+                    _, key = yield from scan.rest_of_string()
                 if key in found:
                     self.findings.add("duplicate_key", pointer(*where, key), f"{echo(key)} is given twice")
                 scan.take()
@@ -377,7 +380,7 @@ class OipReader(Reader):
             return items
         if self.findings.tick():
             yield from self.findings.pause()
-        if kind == "long":
+        if kind == LONG_STRING:
             kind, value = yield from scan.rest_of_string()
         return _number(value) if kind == "number" else value
 

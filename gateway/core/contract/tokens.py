@@ -33,13 +33,14 @@ _PIECE = rb'(?:[^"\\\x00-\x1f]{1,2048}+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
 _TOKEN = re.compile(
     rb"[ \t\n\r]{0,256}+(?:"
     rb"([{}\[\]:,])"
-    rb'|"(' + _PIECE + rb'{0,512}+)"'
+    rb'|"(' + _PIECE + rb'{0,128}+)"'
     rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)(?![0-9A-Za-z.+-])"
     rb"|(true|false|null)(?![0-9A-Za-z_])"
     rb"|(-?(?:NaN|nan|Infinity|inf|Inf))(?![0-9A-Za-z_])"
     rb")"
 )
-_PIECES = re.compile(_PIECE + rb"{0,512}+")
+_ONE_PIECE = re.compile(rb'[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_PIECES = re.compile(_PIECE + rb"{0,128}+")
 _SPACES = 16_384
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _LITERALS = {b"true": (BOOLEAN, True), b"false": (BOOLEAN, False), b"null": (NULL, None)}
@@ -68,7 +69,7 @@ class Scanner:
     def take(self) -> tuple[str, Any]:
         """The next token: (kind, value), or (the character itself, None) for one of `{}[]:,`, or (END, None).
 
-        A text of very many pieces comes as (LONG_STRING, where it begins) and is read by `rest_of_string`.
+        A text of 256 KiB or of many escapes comes as (LONG_STRING, where it begins) and is read by `rest_of_string`.
         """
         match = _TOKEN.match(self.body, self.at)
         if match is None:
@@ -99,8 +100,7 @@ class Scanner:
             self.fail("no JSON value begins here", at)
         pieces = _PIECES.match(self.body, at + 1)
         end = pieces.end() if pieces else at + 1
-        more = _PIECES.match(self.body, end)
-        if more is None or more.end() == end:
+        if _ONE_PIECE.match(self.body, end) is None:
             self.bad_text(end)
         self.at = at
         return LONG_STRING, at
