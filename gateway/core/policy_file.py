@@ -18,6 +18,7 @@ import yaml
 
 from gateway.core.caller import Kind
 from gateway.core.claims import Admission
+from gateway.core.gcra import scale
 from gateway.core.limits import Limits, Quota, Rate
 from gateway.core.policy import (
     MODEL_PLACEHOLDER,
@@ -236,7 +237,13 @@ class _Reader:
         burst = self.count(keys[burst_key], 1, None) if burst_key in keys else None
         if burst_key in keys and (key not in keys or self.is_word(keys[key], _UNLIMITED)):
             self.wrong(keys[burst_key], f"{burst_key} needs a {key} beside it")
-        return self.limit(keys, key, lambda node: self.parsed(node, lambda text: parse_rate(text, burst)))
+
+        def read(text: str) -> Rate:
+            rate = parse_rate(text, burst)
+            scale(rate)  # one that cannot be counted exactly is a mistake here, not an error at its first request
+            return rate
+
+        return self.limit(keys, key, lambda node: self.parsed(node, read))
 
     def limit(self, keys: Mapping[str, yaml.Node], key: str, read: Callable[[yaml.Node], T | None]) -> T | None:
         return None if key not in keys or self.is_word(keys[key], _UNLIMITED) else read(keys[key])

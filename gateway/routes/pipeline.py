@@ -195,7 +195,8 @@ class Pipeline:
             raise
         del body
         at = self._lap("validate", at)
-        with await self.admission.admit(key, limits, rows=frame.rows, lease_ms=timeout_ms) as ticket:
+        lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
+        with await self.admission.admit(key, limits, rows=frame.rows, lease_ms=lease_ms) as ticket:
             at = self._lap("admit", at)
             answer = await self.forwarder.score(self._item(asked, contract, frame, deadline_s, request))
             at = self._lap("score", at)
