@@ -70,15 +70,18 @@ class Pod:
         self.versions = Versions(settings, store, self.workers, self.metrics, run_dir, slots, pod)
         self.infer = Infer(self.workers, self.metrics, settings.max_body_bytes)
         self.data_app: ASGIApp = InternalToken(_starlette(data_routes(self.versions, self.infer)), self.tokens)
+        self.look = asyncio.Event()
         self.internal_app: ASGIApp = _starlette(
-            internal_routes(self.versions, self.workers, self.metrics, lambda: self.infer.draining)
+            internal_routes(self.versions, self.workers, self.metrics, lambda: self.infer.draining, self.look.set)
         )
 
     async def poll_store(self) -> None:
-        """For ever: what the store has."""
+        """For ever: what the store has, every `poll_s` seconds or when asked to look."""
         while True:
+            self.look.clear()
             await self.versions.poll()
-            await asyncio.sleep(self.settings.poll_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.look.wait(), self.settings.poll_s)
 
     async def tick(self) -> None:
         """For ever: what time brings."""
@@ -147,6 +150,8 @@ def _server(app: ASGIApp, drain_s: float) -> _Server:
     config = uvicorn.Config(
         app,
         http="httptools",
+        ws="none",
+        proxy_headers=False,
         loop="none",
         lifespan="off",
         access_log=False,

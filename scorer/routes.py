@@ -211,7 +211,11 @@ def data_routes(versions: Versions, infer: Infer) -> list[Route]:
 
 
 def internal_routes(
-    versions: Versions, workers: Workers, metrics: ScorerMetrics, draining: Callable[[], bool]
+    versions: Versions,
+    workers: Workers,
+    metrics: ScorerMetrics,
+    draining: Callable[[], bool],
+    look: Callable[[], None],
 ) -> list[Route]:
     """For probes and operators; asks nothing of anyone else."""
 
@@ -228,11 +232,16 @@ def internal_routes(
     async def status(_: Request) -> Response:
         return JSONResponse(describe(versions, workers))
 
+    async def refresh(_: Request) -> Response:
+        look()
+        return JSONResponse({"looking": True}, status_code=202)
+
     return [
         Route("/healthz", healthz, methods=["GET"]),
         Route("/readyz", readyz, methods=["GET"]),
         Route("/metrics", metrics_text, methods=["GET"]),
         Route("/status", status, methods=["GET"]),
+        Route("/refresh", refresh, methods=["POST"]),
     ]
 
 
@@ -258,8 +267,8 @@ def describe(versions: Versions, workers: Workers) -> dict[str, Any]:
         "open_calls": pool.open_calls,
         "workers": table,
         "zygotes": [
-            {"pid": z.pid, "model": key[0], "version": key[1], "state": "alive" if z.alive else "dead"}
-            for key, z in sorted(workers.zygotes.items())
+            {"pid": z.pid, "model": z.key[0], "version": z.key[1], "state": z.state, "guard": z.guard_pid}
+            for z in sorted(workers.started, key=lambda zygote: (*zygote.key, zygote.pid))
         ],
         "versions": [
             {

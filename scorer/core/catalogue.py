@@ -6,13 +6,14 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from scorer.core.manifest import Manifest
 from scorer.core.states import VERSION_MOVES, VersionState, move
 from shared.catalogue import Catalogue, VersionEntry
-from shared.signature import Signature
+from shared.signature import Field, Signature, Type
 
 Key = tuple[str, str]
 _LONGEST_PAUSE_S = 600.0
@@ -107,8 +108,19 @@ def entry(version: Version) -> VersionEntry:
         batchable_reason=version.batchable_reason,
         close=version.close,
         retry=manifest.retry,
-        example=msgspec.to_builtins(manifest.example),
+        example={
+            "inputs": _example(manifest.signature.inputs, manifest.example.inputs),
+            "outputs": _example(manifest.signature.outputs, manifest.example.outputs),
+        },
     )
+
+
+def _example(fields: Sequence[Field], columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """The manifest's columns with integers as such: its decoder read every number as a double."""
+    return {
+        field.name: [int(v) if field.type is Type.INTEGER and v is not None else v for v in columns.get(field.name, ())]
+        for field in fields
+    }
 
 
 def render(pod: str, workers: int, versions: Mapping[Key, Version]) -> tuple[bytes, str]:

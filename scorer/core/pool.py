@@ -190,6 +190,7 @@ class Line:
     outputs: tuple[TensorSpec, ...]
     batchable: bool
     cost: Cost
+    retry: bool = True  # whether rows may be scored again after a crash
     waiting: deque[Portion] = field(default_factory=deque)
     apart: deque[tuple[Portion, ...]] = field(default_factory=deque)  # runs to repeat in smaller parts, first
     waiting_rows: int = 0
@@ -228,12 +229,14 @@ class Pool:
 
     # versions
 
-    def add_version(self, key: Key, signature: Signature, *, batchable: bool, cost: Cost, now: float) -> list[Effect]:
+    def add_version(
+        self, key: Key, signature: Signature, *, batchable: bool, cost: Cost, now: float, retry: bool = True
+    ) -> list[Effect]:
         """Serve it from now on. For one that is already served: take what may have changed, replace its workers one by one."""
         line = self.lines.get(key)
         if line is None:
             inputs, outputs = tensor_specs(signature.inputs), tensor_specs(signature.outputs)
-            self.lines[key] = Line(key, inputs, outputs, batchable, cost)
+            self.lines[key] = Line(key, inputs, outputs, batchable, cost, retry)
         else:
             line.batchable, line.fork_at_s, line.deaths, line.leaving = batchable, 0.0, 0, False
             for worker in self._of(key):
@@ -622,6 +625,8 @@ class Pool:
             portion.kills += 1
             if hung:
                 return self._fail(portion, DeadlineExceededError("these rows take longer than a prediction may"))
+            if not line.retry:
+                return self._fail(portion, WorkerCrashedError("R crashed while it scored these rows"))
             if portion.kills > 1:
                 return self._fail(portion, WorkerCrashedError())
             if portion.call.open:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,11 +136,10 @@ class Store:
             raise CorruptError(f"{name} has {size} of the {entry.size} bytes that were published")
         return sha.hexdigest()
 
-    def forget(self, keep: Sequence[str]) -> None:
-        """Remove packages whose manifest digest is not in `keep`, and blobs that only they had."""
-        for folder in self._packages.iterdir():
-            if folder.name not in keep and not folder.name.startswith("tmp-"):
-                shutil.rmtree(folder, ignore_errors=True)
+    def forget(self, digest: str) -> None:
+        """Remove a version's folder, and the files that only it had."""
+        if digest:
+            shutil.rmtree(self._packages / digest, ignore_errors=True)
         for blob in self._blobs.iterdir():
             with contextlib.suppress(OSError):
                 if blob.stat().st_nlink == 1 and not blob.name.startswith("tmp-"):

@@ -157,6 +157,7 @@ class Versions:
                 if (zygote := self._workers.zygotes.pop(key, None)) is not None:
                     zygote.close()
                 del self.versions[key]
+                self._store.forget(version.digest)
                 self._changed()
 
     # one version
@@ -235,7 +236,7 @@ class Versions:
                 self._workers.started.discard(zygote)
                 self._zygote_died(version, zygote, death)
 
-        zygote = Zygote(command, folder, r_environment(self._settings.r_libs, folder), died)
+        zygote = Zygote(version.key, command, folder, r_environment(self._settings.r_libs, folder), died)
         self._workers.started.add(zygote)
         log.info("scorer.zygote.started", model=version.model, version=version.version, pid=zygote.pid)
         return zygote
@@ -263,8 +264,10 @@ class Versions:
             cost.row_s = measured.row_ms / 1000
         now = time.monotonic()
         pool = self._workers.pool
+        # What must not be scored twice must not share a run either: another item's failure would repeat it.
+        batchable = version.batchable and manifest.retry
         self._workers.perform(
-            pool.add_version(key, manifest.signature, batchable=version.batchable, cost=cost, now=now)
+            pool.add_version(key, manifest.signature, batchable=batchable, retry=manifest.retry, cost=cost, now=now)
         )
         self._changed()
 

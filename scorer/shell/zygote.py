@@ -36,10 +36,16 @@ class Zygote:
     """A started R process. `loaded` first, then `fork` and `warm`; `close` ends it and every process of its group."""
 
     def __init__(
-        self, command: list[str], folder: Path, environment: dict[str, str], on_death: Callable[[Death], None]
+        self,
+        key: tuple[str, str],
+        command: list[str],
+        folder: Path,
+        environment: dict[str, str],
+        on_death: Callable[[Death], None],
     ) -> None:
         """Start it. `folder` is its own and is removed with it. Raises OSError if R cannot be started."""
         folder.mkdir(mode=0o700, parents=True)
+        self.key = key
         self.folder = folder
         self.warnings: list[str] = []
         self.r_version = ""
@@ -76,6 +82,13 @@ class Zygote:
     def guard_pid(self) -> int:
         """The guard that outlives us."""
         return self._guard.pid
+
+    @property
+    def state(self) -> str:
+        """For the operator: loading, alive or dead."""
+        if not self.alive:
+            return "dead"
+        return "alive" if self._loaded.done() else "loading"
 
     @property
     def alive(self) -> bool:

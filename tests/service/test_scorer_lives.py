@@ -184,7 +184,7 @@ def blob_of(store: Path, model: Model) -> Path:
 
 def test_versions_come_and_go_with_the_store_while_others_serve(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    with scorer(tmp_path) as pod:
+    with scorer(tmp_path, poll_s=1) as pod:
         eventually(
             lambda: pod.http.get(f"{pod.internal_url}/readyz").json()["reasons"] == ["the store has no model"],
             what="it says why it is not ready",
@@ -200,6 +200,7 @@ def test_versions_come_and_go_with_the_store_while_others_serve(tmp_path: Path) 
         old = [w["pid"] for w in pod.workers() if w["version"] == "1"]
 
         shutil.rmtree(store / "models" / "double" / "1")
+        assert pod.http.post(f"{pod.internal_url}/refresh").status_code == 202
         eventually(lambda: not pod.version("double", "1"), what="version 1 is gone")
         assert pod.post(DOUBLE, {"x": [1.0]}).status_code == 404
         eventually(lambda: not set(old) & set(pod.processes()), what="its R has ended")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from scorer.core.catalogue import Version, absent, render, settled, wanted
 from scorer.core.cost import Cost
 from scorer.core.frames import cut, join
+from scorer.core.manifest import parse_manifest
 from scorer.core.states import VERSION_MOVES, WORKER_MOVES, IllegalMoveError, VersionState, WorkerState, move
 from scorer.settings import PREFIX, ScorerSettings
 from scorer.shell.environment import allowed_cores, is_reference_blas, r_environment, reference_blas
@@ -104,6 +106,24 @@ def test_the_etag_changes_with_the_catalogue_only() -> None:
     assert other != etag
     [entry] = msgspec.json.decode(changed, type=Catalogue).versions
     assert (entry.state, entry.reason) == ("unavailable", "why")
+
+
+def test_the_example_in_the_catalogue_has_integers_as_integers() -> None:
+    signature = {"inputs": [{"name": "n", "type": "integer"}], "outputs": [{"name": "prediction", "type": "double"}]}
+    manifest = {
+        "format": "scoregate.model/1",
+        "name": "m",
+        "version": "1",
+        "files": {"model.rds": {"sha256": "a" * 64, "size": 1}},
+        "predict": {"method": "lm"},
+        "signature": signature,
+        "example": {"inputs": {"n": [1, None]}, "outputs": {"prediction": [0.5, "Inf"]}},
+    }
+    one = version(VersionState.READY)
+    one.manifest = parse_manifest(json.dumps(manifest).encode(), "m", "1")
+    body, _ = render("pod", 1, {one.key: one})
+    example = json.loads(body)["versions"][0]["example"]
+    assert json.dumps(example) == '{"inputs": {"n": [1, null]}, "outputs": {"prediction": [0.5, "Inf"]}}'
 
 
 def test_a_version_that_leaves_is_not_in_the_catalogue() -> None:

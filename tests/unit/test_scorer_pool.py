@@ -229,6 +229,23 @@ def test_an_item_whose_worker_was_killed_once_is_answered() -> None:
     assert answer.errors == ()
 
 
+def test_rows_that_must_not_be_scored_twice_are_refused_after_the_first_crash() -> None:
+    pod = Pod(slots=1)
+    pod.do(pod.pool.add_version(B, ECHO, batchable=False, retry=False, cost=Cost(), now=pod.now))
+    pod.start()
+    pod.call(1.0, 2.0, items=[1, 1], key=B)
+    tries: list[float] = []
+
+    def predict(run: Run) -> Frame | None:
+        tries.extend(values(run.frame))
+        return None if values(run.frame) == [1.0] else run.frame
+
+    pod.settle(predict)
+    assert tries == [1.0, 2.0]
+    [answer] = pod.answers
+    assert [(e.item, e.code) for e in answer.errors] == [(0, "worker_crashed")]
+
+
 def test_an_item_that_hangs_alone_is_refused_without_another_try() -> None:
     pod = Pod(slots=1)
     pod.start()

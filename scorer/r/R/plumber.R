@@ -1,7 +1,7 @@
 # The Plumber side of a worker: a router with one real route, and what its handler does with a frame.
 #
-# The router has no filters: query, cookies, shared secret and parsers are of no use between supervisor and worker, and the
-# default ones cost more than the rest of the call. The handler takes the body as it came and fills `res` itself.
+# The router has no filters: query, cookies, shared secret and parsers are of no use between supervisor and worker, and
+# the default ones cost more than the rest of the call. The handler takes the body as it came and fills `res` itself.
 
 #' The router of a worker
 #'

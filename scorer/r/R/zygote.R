@@ -6,10 +6,10 @@
 #   warm ROWS FILE    -> "warmed MS": predicts the frame in FILE three times, as a worker would
 #   (end of input)    -> leaves
 #
-# At start it says "loaded R-VERSION BLAS-PATH" or "failed MESSAGE"; "warning MESSAGE" may come before. stdout itself goes
-# to /dev/null, so nothing that packages or models print can be taken for an answer. Two forks make the worker the child
-# of the supervisor (a subreaper), which waits for it; the zygote never does. It predicts nothing but its own example,
-# and that only on order: after a throw-away fork has shown that it does no harm.
+# At start it says "loaded R-VERSION BLAS-PATH" or "failed MESSAGE"; "warning MESSAGE" may come before. stdout itself
+# goes to /dev/null, so nothing that packages or models print can be taken for an answer. Two forks make the worker the
+# child of the supervisor (a subreaper), which waits for it; the zygote never does. It predicts nothing but its own
+# example, and that only on order: after a throw-away fork has shown that it does no harm.
 
 #' Load a model package and fork workers on order
 #'
