@@ -131,7 +131,7 @@ def _triton_inputs(tensor: dict[str, Any], values: list[Any], *, binary: bool) -
         data = np.array([-(2**31) if v is None else int(v) for v in values], dtype=kind)
     else:
         data = np.array([math.nan if v is None else v for v in values], dtype=kind)
-    if missing and not binary and tensor["datatype"] == "FP64":
+    if missing and tensor["datatype"] in ("FP64", "BYTES"):
         binary = True  # this client cannot write null in JSON
     made = triton.InferInput(tensor["name"], list(data.shape), np_to_triton_dtype(data.dtype) or "BYTES")
     made.set_data_from_numpy(data, binary_data=binary)
