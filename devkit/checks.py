@@ -17,7 +17,7 @@ from devkit.state import ROOT
 PYTEST_PARTS = ("unit", "service", "stack")
 _TESTTHAT = (
     "testthat::test_dir('scorer/r/tests/testthat', package = 'scoregate', load_package = 'installed',"
-    " reporter = testthat::default_compact_reporter(), stop_on_failure = TRUE)"
+    " reporter = 'summary', stop_on_failure = TRUE)"
 )
 _LINTR = (
     "options(lintr.linter_file = normalizePath('scorer/r/.lintr'));"
