@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from devkit.state import DEV, ROOT
@@ -20,7 +21,8 @@ from devkit.state import DEV, ROOT
 SOURCE = ROOT / "scorer" / "r"
 #: Where R finds it: a link to the folder of the content that was installed last.
 LIBRARY = DEV / "r-lib"
-_KEPT_LIBRARIES = 3
+#: A stack that runs may still need an old one.
+_KEPT_S = 7 * 86_400
 
 
 class RPackageError(Exception):
@@ -78,9 +80,9 @@ def install_library() -> bool:
             shutil.rmtree(LIBRARY)
         link.replace(LIBRARY)
         os.utime(wanted)
-        old = sorted((p for p in home.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
-        for folder in old[_KEPT_LIBRARIES:]:
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in home.iterdir():
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
     return True
 
 

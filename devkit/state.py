@@ -22,6 +22,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 DEV = ROOT / ".dev"
 DEFAULT_NAME = "dev"
+_NO_NAMES = frozenset({"packages", "r-lib", "r-libs"})  # other folders beside the stacks
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 #: Unix socket paths end at 108 bytes; the scorer's own names below its run folder need some of them.
 _LONGEST_RUN_DIR = 60
@@ -65,7 +66,7 @@ class Home:
 
     def __post_init__(self) -> None:
         """A name is part of paths and URLs."""
-        if not NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name) or self.name in _NO_NAMES:
             raise ValueError(f"{self.name!r} is not a name for a stack: small letters, digits and dashes, at most 32")
 
     @property

@@ -14,7 +14,7 @@ from devkit import examples, launch, logs, policy, r
 from devkit.state import Home, State
 
 
-@pytest.mark.parametrize("name", ["", "Dev", "a/b", "..", "-a", "a" * 33, "a b"])
+@pytest.mark.parametrize("name", ["", "Dev", "a/b", "..", "-a", "a" * 33, "a b", "r-libs"])
 def test_a_name_that_would_not_do_as_a_folder_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not a name for a stack"):
         Home(name)
