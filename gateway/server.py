@@ -8,6 +8,7 @@ of the same user may join the port. A child dies with its parent (PR_SET_PDEATHS
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -39,6 +40,9 @@ async def _serve(settings: GatewaySettings) -> None:
     internal = serving.listen(settings.internal_host, settings.internal_port)
     gateway = app.build(settings)
     await gateway.start()
+    # What start-up made stays: leaving it out of every later collection saves pauses of tens of milliseconds.
+    gc.collect()
+    gc.freeze()
     try:
         await serving.serve(
             "gateway",
