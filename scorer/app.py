@@ -49,14 +49,15 @@ class Pod:
     def __init__(self, settings: ScorerSettings) -> None:
         """Raises OSError or ValueError where a setting names a file or folder that cannot be used."""
         self.settings = settings
+        self.tokens = TokenCheck(Path(settings.gateway_keys_file))
         slots = settings.workers or allowed_cores()
         run_dir = _run_dir(settings.run_dir)
         cache = Path(settings.cache_dir) if settings.cache_dir else run_dir / "cache"
-        self.tokens = TokenCheck(Path(settings.gateway_keys_file))
         self.metrics = ScorerMetrics()
         self.pool = Pool(PoolLimits(slots, settings.queue_rows, settings.max_run_rows, settings.worker_idle_s))
         self.metrics.watch(self.pool, time.monotonic)
         limits = WorkerLimits(
+            start_s=settings.worker_start_s,
             predict_s=settings.max_predict_s,
             grace_s=settings.predict_grace_s,
             ping_s=settings.ping_s,

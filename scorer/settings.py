@@ -46,6 +46,9 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_body_bytes: Annotated[Positive, Doc("bytes of one request")] = 64 * 1024 * 1024
     queue_rows: Annotated[Positive, Doc("rows that may wait in this pod; beyond: 503")] = 200_000
     max_run_rows: Annotated[Positive, Doc("rows that waiting requests are merged to; one request may hold more")] = 4096
+    worker_start_s: Annotated[
+        Seconds, Doc("seconds from the order to a worker that listens; a zygote that misses it twice is loaded anew")
+    ] = 10.0
     worker_idle_s: Annotated[Seconds, Doc("seconds after which an idle worker beyond a version's first ends")] = 60.0
     ping_s: Annotated[Seconds, Doc("seconds between two pings of an idle worker, and for its answer")] = 5.0
     worker_headroom_mib: Annotated[

@@ -44,9 +44,11 @@ class Version:
         return self.model, self.version
 
     def become(self, state: VersionState) -> None:
-        """Move along the table."""
+        """Move along the table. The reason of the last refusal stays until it is served."""
         self.state = move(VERSION_MOVES, self.state, state)
-        self.reason, self.retry_at_s = None, math.inf
+        self.retry_at_s = math.inf
+        if state is VersionState.READY:
+            self.reason = None
 
     def refuse(self, reason: str, now: float, *, transient: bool, first_pause_s: float) -> None:
         """Do not serve it. What may pass (`transient`) is tried again, after longer and longer pauses."""
@@ -74,9 +76,10 @@ def absent(models: Sequence[str], known: Iterable[Key]) -> list[str]:
 
 def settled(versions: Iterable[Version]) -> bool:
     """Whether each version is served or reported, and at least one is served: the pod's readiness."""
-    states = [version.state for version in versions]
+    known = list(versions)
     final = {VersionState.READY, VersionState.UNAVAILABLE, VersionState.DRAINING}
-    return VersionState.READY in states and all(state in final for state in states)
+    served = any(version.state is VersionState.READY for version in known)
+    return served and all(version.state in final or version.attempts for version in known)
 
 
 def entry(version: Version) -> VersionEntry:

@@ -233,7 +233,6 @@ class Versions:
 
         def died(death: Death) -> None:
             if zygote is not None:
-                self._workers.started.discard(zygote)
                 self._zygote_died(version, zygote, death)
 
         zygote = Zygote(version.key, command, folder, r_environment(self._settings.r_libs, folder), died)
@@ -336,6 +335,6 @@ class Versions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for zygote in self._workers.zygotes.values():
+        for zygote in self._workers.started:
             zygote.close()
         await asyncio.to_thread(shutil.rmtree, self._run_dir, ignore_errors=True)

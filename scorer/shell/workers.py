@@ -28,7 +28,6 @@ from shared.wire import Frame, WireError
 
 log = structlog.get_logger()
 _MIB = 1024 * 1024
-_MAX_START_S = 15.0
 _LOST_GRACE_S = 0.1
 
 
@@ -36,6 +35,7 @@ _LOST_GRACE_S = 0.1
 class WorkerLimits:
     """What one worker may use, and for how long."""
 
+    start_s: float
     predict_s: float
     grace_s: float
     ping_s: float
@@ -85,7 +85,7 @@ class Workers:
         self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._throw_away = 0
-        self.started: set[Zygote] = set()  # every zygote that is alive, those that still load included
+        self.started: set[Zygote] = set()  # every zygote that has something left: one that loads, or only its workers
         self.tests: set[ThrowAway] = set()
 
     def perform(self, effects: Iterable[Effect]) -> None:
@@ -106,9 +106,13 @@ class Workers:
         self.perform(self.pool.submit(call, time.monotonic()))
 
     def tick(self) -> None:
-        """A few times a second: what the pool put off, and pings of idle workers."""
+        """A few times a second: what the pool put off, pings of idle workers, zygotes that are done."""
         now = time.monotonic()
         self.perform(self.pool.tick(now))
+        in_use = {process.zygote for process in self.processes.values()} | set(self.zygotes.values())
+        for zygote in [z for z in self.started if not z.alive and z not in in_use]:
+            zygote.close()
+            self.started.discard(zygote)
         for process in list(self.processes.values()):
             if now - process.last_ping_s >= self._limits.ping_s and self.pool.check(process.number, now):
                 self._ping(process, now)
@@ -139,7 +143,7 @@ class Workers:
             log.warning("scorer.worker.not_started", model=process.key, error=str(error))
             self._not_started(process.number)
             return
-        process.timer = self._loop.call_later(_MAX_START_S, self._overdue_start, process)
+        process.timer = self._loop.call_later(self._limits.start_s, self._overdue_start, process)
 
     def _not_started(self, number: int) -> None:
         """Later, not now: the pool is in the middle of its effects."""
@@ -174,6 +178,7 @@ class Workers:
             process.timer.cancel()
         now = time.monotonic()
         self._metrics.fork.observe(now - process.ordered_s)
+        process.zygote.misses = 0
         log.info("scorer.worker.ready", model=process.key[0], version=process.key[1], pid=process.pid)
         self.perform(self.pool.worker_ready(process.number, now))
         self.on_ready(process.key)
@@ -223,6 +228,8 @@ class Workers:
                     items=worker.run.items if worker is not None and worker.run is not None else 0,
                 )
             self._metrics.ended.labels(*process.key, str(cause)).inc()
+            if cause is Cause.NOT_STARTED:
+                process.zygote.missed()
         jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
         self.perform(self.pool.worker_gone(number, time.monotonic(), jitter=jitter))
 

@@ -22,6 +22,7 @@ from scorer.shell.processes import Death, Guard, Watched, kill_group
 log = structlog.get_logger()
 _MAX_LINE = 16 * 1024
 _MAX_STDERR_LINES = 200
+_MAX_MISSES = 2
 
 
 class ZygoteError(Exception):
@@ -51,6 +52,7 @@ class Zygote:
         self.r_version = ""
         self.blas = ""
         self.closed = False
+        self.misses = 0  # orders in a row that did not become a worker
         self._lines: deque[str] = deque(maxlen=20)
         self._stderr_lines = 0
         self._waiting: dict[str, asyncio.Future[list[str]]] = {}
@@ -119,6 +121,12 @@ class Zygote:
     def forget(self, worker: int) -> None:
         """No more news about this worker."""
         self._listeners.pop(str(worker), None)
+
+    def missed(self) -> None:
+        """An order did not become a worker in time. A zygote that misses again is hung: it dies, its workers go on."""
+        self.misses += 1
+        if self.misses >= _MAX_MISSES:
+            self._watched.kill()
 
     def close(self) -> None:
         """Kill the zygote and all of its group, remove its folder. Repeats change nothing."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,8 @@ class Scorer:
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+        eventually(lambda: not self.processes(), within_s=5, what="its R has ended")
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def trust(self, *keys: Ed25519PrivateKey) -> None:
         """Make these the gateway's keys."""

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.scorer_models import DOUBLE, HOSTILE, SLOW
-from tests.service.scorer_pod import ROOT, Model, Scorer, scorer
+from tests.service.scorer_pod import ROOT, Column, Model, Scorer, scorer
 from tests.support import eventually
 
 
@@ -79,6 +80,49 @@ def test_a_supervisor_killed_while_it_loads_leaves_nothing_either(tmp_path: Path
         pod.process.kill()
         pod.process.wait()
         eventually(lambda: not pod.processes(), within_s=2, what="no R process is left")
+
+
+def test_no_request_fails_while_a_worker_is_killed_every_half_second(tmp_path: Path) -> None:
+    with scorer(tmp_path, SLOW, DOUBLE, workers=3) as pod:
+        pod.ready()
+        eventually(lambda: settled(pod, 2), what="both are there")
+        ends = time.monotonic() + 6
+
+        def load(model: Model, columns: dict[str, Column]) -> int:
+            count = 0
+            while time.monotonic() < ends:
+                assert not pod.infer(model, columns).errors
+                count += 1
+            return count
+
+        with ThreadPoolExecutor(6) as threads:
+            calls = [threads.submit(load, SLOW, {"seconds": [0.1]}) for _ in range(3)]
+            calls += [threads.submit(load, DOUBLE, {"x": [1.0]}) for _ in range(3)]
+            killed: set[int] = set()
+            next_kill = time.monotonic()
+            while time.monotonic() < ends:
+                now = time.monotonic()
+                workers = [w["pid"] for w in pod.workers() if w["pid"] and w["pid"] not in killed]
+                if workers and now >= next_kill:
+                    killed.add(workers[len(killed) % len(workers)])
+                    os.kill(workers[(len(killed) - 1) % len(workers)], signal.SIGKILL)
+                    next_kill = now + 0.5
+            assert all(call.result() > 0 for call in calls)
+        assert len(killed) >= 6
+        eventually(lambda: not killed & set(pod.processes()), what="the killed are gone")
+
+
+def test_a_hung_zygote_is_loaded_anew_while_its_workers_serve(tmp_path: Path) -> None:
+    with scorer(tmp_path, DOUBLE, workers=1, worker_start_s=1) as pod:
+        pod.ready()
+        [zygote] = [z["pid"] for z in pod.status()["zygotes"]]
+        [worker] = [w["pid"] for w in pod.workers()]
+        os.kill(zygote, signal.SIGSTOP)
+        assert pod.predict(DOUBLE, x=[1.0]) == [2.0]
+        os.kill(worker, signal.SIGKILL)
+        eventually(lambda: [z for z in pod.status()["zygotes"] if z["pid"] != zygote], what="another zygote is there")
+        assert pod.predict(DOUBLE, x=[1.0]) == [2.0]
+        eventually(lambda: zygote not in [z["pid"] for z in pod.status()["zygotes"]], what="the hung one is gone")
 
 
 # --- the queue
@@ -159,7 +203,7 @@ def test_versions_that_cannot_be_served_are_reported_by_name_and_the_rest_are_se
     (store / "models" / "Bad_Name" / "one").mkdir(parents=True)
     (store / "models" / "Bad_Name" / "one" / "manifest.json").write_text("{}")
 
-    with scorer(tmp_path, DOUBLE, looks_around, close) as pod:
+    with scorer(tmp_path, DOUBLE, looks_around, close, poll_s=60) as pod:
         eventually(lambda: settled(pod, len(broken) + 5), within_s=120, what="all are decided")
         pod.ready()
         for name, says in broken.items():

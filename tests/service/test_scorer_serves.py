@@ -377,6 +377,10 @@ def test_a_dead_zygote_is_replaced_and_the_version_served_meanwhile(pod: Scorer)
         thread.join()
     assert failures == []
     assert pod.version("double")["state"] == "ready"
+    eventually(
+        lambda: old not in [z["pid"] for z in pod.status()["zygotes"]], what="the old one's workers and guard are gone"
+    )
+    assert pod.predict(DOUBLE, x=[1.0]) == [2.0]
 
 
 def test_nothing_a_test_did_left_a_dead_child_behind(pod: Scorer) -> None:

@@ -92,6 +92,8 @@ def test_the_pod_is_ready_when_each_version_is_served_or_reported_and_one_is_ser
     ready, bad, loading = (version(s) for s in (VersionState.READY, VersionState.UNAVAILABLE, VersionState.LOADING))
     assert settled([ready, bad])
     assert not settled([ready, loading])
+    loading.attempts = 1
+    assert settled([ready, loading]), "it was reported and is tried again"
     assert not settled([bad])
     assert not settled([])
 
