@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -68,7 +69,8 @@ class KeyFetchError(Exception):
 
 def entra_client(ca_file: str | None = None) -> httpx.AsyncClient:
     """The client for `EntraKeys`; close it when done. With `ca_file` (PEM) only that authority is trusted, no other."""
-    context = ssl.create_default_context(cafile=ca_file)
+    # Read here: an OSError of ssl's own does not name the file.
+    context = ssl.create_default_context(cadata=Path(ca_file).read_text("ascii") if ca_file else None)
     return httpx.AsyncClient(
         verify=context,
         follow_redirects=False,

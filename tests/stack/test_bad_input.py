@@ -6,7 +6,8 @@ import gzip
 import json
 import socket
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,7 +15,6 @@ import pytest
 
 from tests.stack.conftest import Stack, publish
 from tests.stack.stack import ROOT
-from tests.support import eventually
 
 CARS = "/v1/models/cars-interval/score"
 CREDIT = "/v1/models/credit-default/score"
@@ -67,12 +67,15 @@ def test_a_row_that_does_not_fit_is_named_by_row_and_field(http: httpx.Client, b
     assert any(p.startswith(pointer) for p in pointers(answer)), answer.text
 
 
-def test_null_is_refused_where_the_model_cannot_score_a_missing_value(stack: Stack, http: httpx.Client) -> None:
-    publish(stack.store, ROOT / "tests" / "models" / "fussy" / "train.R")
-    eventually(lambda: http.get("/v1/models/fussy/versions/1").status_code == 200, what="the new model")
-    eventually(lambda: http.post("/v1/models/fussy/score", json={"rows": [{"speed": 1}]}).status_code == 200)
+def test_null_is_refused_where_the_model_cannot_score_a_missing_value(
+    new_stack: Callable[..., Stack], tmp_path: Path
+) -> None:
+    publish(tmp_path / "store", ROOT / "tests" / "models" / "fussy" / "train.R")
+    own = new_stack("--store", (tmp_path / "store").as_uri())
+    headers = {"Authorization": f"Bearer {own.token()}"}
     body = {"rows": [{"speed": 1}, {"speed": None}]}
-    assert pointers(http.post("/v1/models/fussy/score", json=body)) == ["/rows/1/speed"]
+    answer = httpx.post(f"{own.gateway_url}/v1/models/fussy/score", json=body, headers=headers, trust_env=False)
+    assert pointers(answer) == ["/rows/1/speed"]
 
 
 def test_every_problem_of_a_request_is_listed(http: httpx.Client) -> None:
