@@ -123,6 +123,6 @@ predictor_for <- function(method, model, options, dir, files) {
     return(function(newdata) predict_model(model, newdata))
   }
   answer <- predict_method(method)
-  options <- as.list(options)
+  options <- lapply(as.list(options), unlist)
   function(newdata) answer(model, newdata, options)
 }

@@ -21,7 +21,8 @@
 #' @param slim TRUE leaves out what predicting does not need (training data, residuals, captured frames), if the answers
 #'   stay identical.
 #' @param interval,level For lm: `"prediction"` or `"confidence"` gives `fit`, `lwr`, `upr` at that level.
-#' @param options A named list of further arguments for `predict()`, fixed here: text, numbers, TRUE or FALSE.
+#' @param options A named list of what the class takes (`s` for glmnet, `n.trees` for gbm, `times` for coxph ...; for a
+#'   class of its own the arguments of `predict()`), fixed here: text, numbers, TRUE or FALSE.
 #' @param inputs Names of the columns a caller sends, where neither the model's terms nor your code tell.
 #' @param files Paths of files that `predict` needs. R files are sourced before it, with the package's folder as working
 #'   directory, so they may read the others.
@@ -147,7 +148,8 @@ choose_way <- function(model, predict, options) {
     return(list(method = "script", options = list(), said = said))
   }
   if (length(options) > 0L && (is.null(names(options)) || !all(vapply(options, is_plain_option, NA)))) {
-    abort("options must be a named list of single texts, numbers, TRUE or FALSE; anything else belongs into predict=")
+    abort("options must be a named list of texts, numbers (one or several), TRUE or FALSE; anything else belongs into ",
+      "predict=")
   }
   options <- model_options(model, as.list(options))
   said <- if (class == "default") paste0(class(model)[1L], ", answered by predict(model, newdata)") else class
@@ -155,8 +157,9 @@ choose_way <- function(model, predict, options) {
 }
 
 is_plain_option <- function(option) {
-  length(option) == 1L && is.atomic(option) && !is.object(option) && !is.na(option) &&
-    typeof(option) %in% c("double", "integer", "logical", "character") && (!is.numeric(option) || is.finite(option))
+  is.atomic(option) && !is.object(option) && (length(option) == 1L || is.numeric(option) && length(option) > 0L) &&
+    typeof(option) %in% c("double", "integer", "logical", "character") && !anyNA(option) &&
+    (!is.numeric(option) || all(is.finite(option)))
 }
 
 input_columns <- function(model, sample, said, draft) {

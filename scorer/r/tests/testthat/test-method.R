@@ -6,7 +6,7 @@ test_that("the method is that of the first class that has one", {
 
 test_that("a manifest's method is looked up by name; one that is not known asks for another release", {
   expect_identical(predict_method("lm"), model_predict.lm)
-  expect_error(predict_method("svm"), "install the release")
+  expect_error(predict_method("xgb.Booster"), "install the release")
 })
 
 test_that("the first of equal maxima wins, a missing score has no class", {

@@ -1,25 +1,35 @@
+robust <- function() {
+  set.seed(1)
+  MASS::lqs(dist ~ speed, cars)
+}
+
 test_that("any class is asked by predict(), with the options given", {
-  fit <- loess(dist ~ speed, cars, control = loess.control(surface = "interpolate"))
+  fit <- ppr(dist ~ speed, data = cars, nterms = 1)
   expect_identical(model_predict(fit, cars, list()), predict(fit, cars))
-  probit <- MASS::polr(factor(Species, ordered = TRUE) ~ Sepal.Length, iris, Hess = FALSE)
-  expect_identical(model_predict(probit, iris, list(type = "probs")), predict(probit, iris, type = "probs"))
+  rows <- data.frame(speed = c(10, NA, 20))
+  expect_identical(model_predict(robust(), rows, list(na.action = "na.omit")),
+    predict(robust(), rows, na.action = "na.omit"))
 })
 
-test_that("a packaged lda answers class and posterior; its package is found and declared", {
-  fit <- MASS::lda(Species ~ ., iris)
-  dir <- pack(fit, iris)
-  expected <- predict(fit, iris)
-  got <- answers(dir, iris)
-  expect_identical(got$class, as.integer(expected$class))
-  expect_identical(got$posterior.virginica, unname(expected$posterior[, "virginica"]))
+test_that("the package of a class's predict method is found and declared", {
+  fit <- robust()
+  dir <- pack(fit, cars)
+  expect_identical(answers(dir, cars)$prediction, unname(predict(fit, cars)))
   expect_named(read_manifest(dir)$packages, "MASS")
 })
 
+test_that("a list that predict() gives is a table, a matrix in it a column each", {
+  fit <- structure(list(), class = "two_answers")
+  registerS3method("predict", "two_answers", function(object, newdata, ...) {
+    list(class = factor(newdata$x), posterior = cbind(a = newdata$x, b = 1 - newdata$x))
+  })
+  expect_named(answer_columns(model_predict(fit, data.frame(x = c(0, 1)), list()))$columns,
+    c("class", "posterior.a", "posterior.b"))
+})
+
 test_that("options are fixed in the manifest and used at load", {
-  fit <- loess(dist ~ speed, cars)
-  fit2 <- nls(dist ~ a * speed, cars, start = list(a = 1))
-  expect_identical(answers(pack(fit2, cars, inputs = "speed"), cars)$prediction, as.vector(predict(fit2, cars)))
-  dir <- pack(fit, cars, options = list(se = FALSE))
-  expect_identical(read_manifest(dir)$predict$options, list(se = FALSE))
+  fit <- robust()
+  dir <- pack(fit, cars, options = list(na.action = "na.pass"))
+  expect_identical(read_manifest(dir)$predict$options, list(na.action = "na.pass"))
   expect_identical(answers(dir, cars)$prediction, unname(predict(fit, cars)))
 })

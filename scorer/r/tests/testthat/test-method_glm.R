@@ -17,3 +17,13 @@ test_that("a packaged glm with factors, logicals and dates is R's to the last bi
   expect_identical(vapply(read_manifest(dir)$signature$inputs, `[[`, "", "type"),
     c("factor", "logical", "date", "double"))
 })
+
+test_that("a packaged glm.nb answers its response without MASS, missing values in place", {
+  fit <- suppressWarnings(MASS::glm.nb(count ~ x + z + i + l + f + o + d + t, typed))
+  dir <- pack(fit, typed, slim = TRUE)
+  rows <- holed(c("x", "f", "d", "t"))
+  expect_answers(dir, rows, list(prediction = unname(predict(fit, rows, type = "response"))))
+  expect_true(read_manifest(dir)$batchable)
+  expect_identical(unique(missing_said(dir)), "na")
+  expect_length(read_manifest(dir)$packages, 0L)
+})
