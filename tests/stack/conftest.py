@@ -30,6 +30,16 @@ def echo_store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / "store").as_uri()
 
 
+@pytest.fixture(scope="session")
+def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with the reference model and, beside it, models that misbehave when a row says so."""
+    folder = tmp_path_factory.mktemp("hostile")
+    publish(folder / "store", ROOT / "examples" / "models" / "boston-housing" / "train.R")
+    for name in ("misbehaves", "drops-missing"):
+        publish(folder / "store", ROOT / "tests" / "models" / "hostile" / name / "train.R")
+    return (folder / "store").as_uri()
+
+
 def publish(store: Path, train: Path, *arguments: str) -> None:
     """Train a model and publish it, in R."""
     library = r.environment()
