@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 _DEFAULT_TIMEOUT_S = 30.0
 _DEADLINE = DEADLINE_HEADER.encode()
 _HEADER_LENGTH = HEADER_LENGTH.encode()
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class ClientGoneError(Exception):
@@ -73,7 +75,14 @@ class Infer:
             if key not in self._workers.pool.lines:
                 key = ("", "")  # a name that a caller made up is no label
             self._metrics.requests.labels(*key, code).inc()
-            self._metrics.request.labels(*key).observe(time.monotonic() - started)
+            took_s = time.monotonic() - started
+            self._metrics.times(key).request.observe(took_s)
+            if code != "ok":
+                request_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+                known = request_id if _REQUEST_ID.fullmatch(request_id) else ""
+                log.info(
+                    "scorer.request.failed", code=code, model=key[0], version=key[1], request_id=known, took_s=took_s
+                )
 
     async def _read(self, key: tuple[str, str], scope: Scope, receive: Receive, started: float) -> Call:
         headers = dict(scope["headers"])
@@ -118,14 +127,14 @@ class Infer:
         departure.add_done_callback(lambda task: _leave(future, task))
         try:
             return await future
-        except ClientGoneError:
+        except (ClientGoneError, asyncio.CancelledError):
             workers.perform(workers.pool.leave(call, time.monotonic()))
             raise
         finally:
             deadline.cancel()
             departure.cancel()
             if call.started_s is not None:
-                self._metrics.queued.labels(*call.key).observe(max(0.0, call.started_s - call.arrived_s))
+                self._metrics.times(call.key).queued.observe(max(0.0, call.started_s - call.arrived_s))
 
     async def _reply(self, send: Send, call: Call, answer: Answer) -> None:
         line = self._workers.pool.lines.get(call.key)
@@ -202,8 +211,8 @@ def data_routes(versions: Versions, infer: Infer) -> list[Route]:
         ])  # fmt: skip
 
     return [
-        Route("/internal/catalogue", catalogue, methods=["GET"]),
         Route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"]),
+        Route("/internal/catalogue", catalogue, methods=["GET"]),
         Route("/v2/health/live", live, methods=["GET"]),
         Route("/v2/health/ready", ready, methods=["GET"]),
         Route("/v2/repository/index", index, methods=["POST"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
 
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.06, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTimes:
+    """The histograms of one version, looked up once: finding labels costs more than observing."""
+
+    request: Histogram
+    queued: Histogram
+    predict: Histogram
 
 
 class ScorerMetrics:
@@ -55,6 +65,16 @@ class ScorerMetrics:
             "scorer_load_seconds", "From the files of a version to its first worker", registry=self.registry,
             buckets=(0.5, 1, 2, 4, 8, 15, 30, 60, 120),
         )  # fmt: skip
+
+        self._times: dict[tuple[str, str], VersionTimes] = {}
+
+    def times(self, key: tuple[str, str]) -> VersionTimes:
+        """The histograms of a version of this pod."""
+        times = self._times.get(key)
+        if times is None:
+            times = VersionTimes(self.request.labels(*key), self.queued.labels(*key), self.predict.labels(*key))
+            self._times[key] = times
+        return times
 
     def watch(self, pool: Pool, now: Callable[[], float]) -> None:
         """Show the pool's figures too."""

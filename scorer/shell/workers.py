@@ -263,7 +263,7 @@ class Workers:
         now = process.last_ping_s = time.monotonic()
         if isinstance(reply, WorkerLostError):
             return  # `on_lost` sees to it
-        self._metrics.predict.labels(*run.key).observe(now - run.started_s)
+        self._metrics.times(run.key).predict.observe(now - run.started_s)
         effects = self.pool.run_done(process.number, self._result(run, reply), now, retire=b"x-retire" in reply.headers)
         self.perform(effects)
 

@@ -263,8 +263,9 @@ def test_what_a_departed_caller_left_waiting_never_starts(pod: Scorer) -> None:
 def test_one_poisoned_row_fails_alone_with_rs_message_and_the_others_are_answered(pod: Scorer) -> None:
     acts = ["ok"] * 20
     acts[13] = "error"
-    answer = pod.infer(HOSTILE, {"x": list(map(float, range(20))), "act": acts}, [1] * 20)
+    answer = pod.infer(HOSTILE, {"x": list(map(float, range(20))), "act": acts}, [1] * 20, X_Request_Id="request-13")
     assert [(e.item, e.code, e.detail) for e in answer.errors] == [(13, "prediction_failed", "poisoned row")]
+    assert "request-13" in pod.log.read_text()
     assert unpack_frame(HOSTILE.signature.outputs, answer.frame)[0] == [float(i) for i in range(20) if i != 13]
 
 
