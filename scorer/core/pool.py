@@ -36,6 +36,7 @@ from shared.wire import Frame, ItemError, TensorSpec, WireError, merge, split, t
 
 Key = tuple[str, str]
 _LEAST_RETRY_AFTER_MS = 50
+_PROMPT_S = 0.1  # a ping is answered in a millisecond; later than this, work does not wait for the one who owes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +173,14 @@ class Worker:
     since_s: float
     run: Run | None = None
     runs: int = 0
+    checked_s: float = 0.0  # when the ping left that it has to answer
     retire: bool = False  # ends as soon as it is idle
     cause: Cause | None = None  # why it was told to end
+
+    def may_serve(self, now: float) -> bool:
+        """Whether work can be kept for it: it stays, and owes no ping for long (then it may be stopped or hung)."""
+        silent = self.state is WorkerState.CHECKED and now - self.checked_s > _PROMPT_S
+        return not (silent or self.retire or self.state is WorkerState.ENDING)
 
     def become(self, state: WorkerState, now: float) -> None:
         """Move along the table."""
@@ -324,6 +331,7 @@ class Pool:
         since = worker.since_s
         worker.become(WorkerState.CHECKED, now)
         worker.since_s = since  # a ping is not work: it goes on being idle
+        worker.checked_s = now
         return True
 
     def checked(self, number: int, now: float) -> list[Effect]:
@@ -478,7 +486,7 @@ class Pool:
     def _grow(self, now: float, busy: int) -> list[Effect]:
         effects: list[Effect] = []
         for line in self.lines.values():
-            own = [w for w in self._of(line.key) if w.state is not WorkerState.ENDING and not w.retire]
+            own = [w for w in self._of(line.key) if w.may_serve(now)]
             starting = sum(w.state is WorkerState.STARTING for w in own)
             idle = sum(w.state in {WorkerState.IDLE, WorkerState.CHECKED} for w in own)
             runs = len(line.apart) + len(line.waiting) if line.has_work() else 0

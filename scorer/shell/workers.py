@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -300,16 +301,19 @@ class Workers:
         number = self._throw_away
         folder = zygote.folder / f"t{-number}"
         folder.mkdir(mode=0o700)
-        test = ThrowAway(folder, self.tests)
-        zygote.fork(number, folder, test.heard)
-        test.limit = self._set_limits
+        test = ThrowAway(folder, self.tests, self._set_limits)
         try:
+            zygote.fork(number, folder, test.heard)
             async with asyncio.timeout(timeout_s):
-                await test.listening
+                either: set[asyncio.Future[Any]] = {test.listening, zygote.gone}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 test.connection = await WorkerConnection.connect(folder / "s", self._limits.answer_bytes)
         except (TimeoutError, OSError) as error:
             test.close()
             raise ZygoteError("a fork of the zygote did not come to listen") from error
+        except BaseException:
+            test.close()
+            raise
         finally:
             zygote.forget(number)
         return test
@@ -318,12 +322,12 @@ class Workers:
 class ThrowAway:
     """A worker for the self-test. `close` kills it."""
 
-    def __init__(self, folder: Path, known: set[ThrowAway]) -> None:
+    def __init__(self, folder: Path, known: set[ThrowAway], limit: Callable[[int], None]) -> None:
         self.folder = folder
+        self._limit = limit
         self._known = known
         known.add(self)
         self.connection: WorkerConnection | None = None
-        self.limit: Callable[[int], None] = lambda _: None
         self.watched: Watched | None = None
         self.listening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -332,7 +336,7 @@ class ThrowAway:
         if word == "forked":
             with contextlib.suppress(OSError):
                 self.watched = Watched(int(rest[0]), self._died)
-                self.limit(self.watched.pid)
+                self._limit(self.watched.pid)
         elif not self.listening.done():
             self.listening.set_result(None)
 

@@ -70,6 +70,7 @@ class Zygote:
         self.pid = self._process.pid
         self._guard = Guard(self.pid, folder)
         self._loaded: asyncio.Future[None] = self._loop.create_future()
+        self.gone: asyncio.Future[Death] = self._loop.create_future()  # done when its death was seen
         self._warmed: asyncio.Future[float] | None = None
         self._on_death = on_death
         self._watched = Watched(self.pid, self._died)
@@ -185,6 +186,7 @@ class Zygote:
         self._errors.drain()
         last = "; ".join(line for line in list(self._lines)[-3:] if line.strip())
         self._fail(ZygoteError(f"R ended ({death})" + (f": {last}" if last else "")))
+        self.gone.set_result(death)
         self._on_death(death)
 
 

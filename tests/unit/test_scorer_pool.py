@@ -410,6 +410,20 @@ def test_a_worker_that_is_pinged_gets_no_work_until_it_has_answered() -> None:
     assert pod.running
 
 
+def test_work_does_not_wait_for_a_worker_that_owes_its_ping_for_long() -> None:
+    pod = Pod(slots=1)
+    pod.start()
+    [silent] = pod.pool.workers
+    assert pod.pool.check(silent, pod.now)
+    pod.call(1.0)
+    assert not pod.starting
+    pod.now += 0.2
+    pod.do(pod.pool.tick(pod.now))
+    pod.start()
+    assert list(pod.running) != [silent]
+    assert pod.running
+
+
 def test_one_versions_idle_extras_make_room_for_anothers() -> None:
     pod = Pod(slots=2, batchable=False, keys=(A, B))
     pod.start()
