@@ -25,6 +25,7 @@ from shared.errors import MalformedRequestError, NotFoundError, UnavailableError
 from shared.wire import HEADER_LENGTH, Frame
 
 _LENGTH = HEADER_LENGTH.encode()
+_LENGTH_DIGITS = 12
 _TAKEN = (b"", b"application/json", b"application/octet-stream", b"application/vnd.kserve.binary-tensor-data")
 
 
@@ -41,7 +42,7 @@ class V2Form:
         text = headers.get(_LENGTH)
         length = None
         if text is not None:
-            if not text.isdigit() or int(text[:12]) > len(body):
+            if not text.isdigit() or len(text) > _LENGTH_DIGITS or int(text) > len(body):
                 raise MalformedRequestError(
                     "Inference-Header-Content-Length is not the length of a JSON header in the body"
                 )

@@ -105,6 +105,8 @@ def test_ids_are_compared_in_lower_case_so_one_caller_has_one_key() -> None:
         ({"exp": True}, "JwtInvalid"),
         ({"exp": float("nan")}, "JwtInvalid"),
         ({"exp": float("inf")}, "JwtInvalid"),
+        ({"exp": 10**400}, "JwtInvalid"),
+        ({"nbf": -(10**400)}, "JwtInvalid"),
         ({"nbf": NOW + 61}, "TokenNotYetValid"),
         ({"iat": NOW + 61}, "TokenNotYetValid"),
         ({"nbf": []}, "JwtInvalid"),

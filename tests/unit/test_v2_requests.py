@@ -10,6 +10,7 @@ import pytest
 
 from gateway.core.contract.oip_binary import bytes_elements
 from gateway.core.problems import CODES
+from gateway.routes.v2 import V2Form
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type
 from shared.wire import NA_INTEGER
@@ -257,6 +258,25 @@ def test_bytes_after_the_last_tensor_are_refused() -> None:
     assert contract([X]).parse_v2(head + bytes(8), len(head)).frame.rows == 1
     for content in (bytes(9), bytes(7)):
         assert {code for _, code in refused(X, head + content, len(head))} == {"wrong_size"}
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_an_empty_datatype_or_name_is_a_problem(binary: bool) -> None:
+    data: dict[str, Any] = {"parameters": {"binary_data_size": 8}} if binary else {"data": [1]}
+    for changes, member in (({"datatype": ""}, "datatype"), ({"name": ""}, "name")):
+        head = json.dumps({"inputs": [{"name": "x", "datatype": "FP64", "shape": [1], **data, **changes}]}).encode()
+        problems = refused(X, head + bytes(8 if binary else 0), len(head))
+        assert (f"/inputs/0/{member}", "wrong_type") in problems
+    head = json.dumps({"inputs": [tensor("FP64", [1]), tensor("FP64", [1], name="")]}).encode()
+    assert refused(X, head) == [("/inputs/1/name", "wrong_type")]
+
+
+@pytest.mark.parametrize("text", [b"-1", b"", b"1 2", b"99", b"0" * 20 + b"99", b"0" * 5000])
+def test_a_header_length_that_is_none_is_malformed_whatever_its_digits(text: bytes) -> None:
+    body = json.dumps({"inputs": [tensor("FP64", [1])]}).encode()[:90]
+    steps = V2Form().read(contract([X]), body, {b"inference-header-content-length": text})
+    with pytest.raises(MalformedRequestError, match="Inference-Header-Content-Length"):
+        next(steps)
 
 
 def test_a_header_length_beyond_the_body_is_malformed() -> None:

@@ -48,6 +48,8 @@ _DATA = re.compile(rb"(?:" + rb"[^\"\[\]]++|" + _TEXT + rb"|\[" + _FLAT + rb"\])
 #: Most characters of a request's id.
 MAX_ID = 1024
 _META = frozenset({"model_name", "model_version"})
+#: Parameters of Triton's by which an output would come in another form, or elsewhere.
+_NOT_OFFERED = ("classification", "shared_memory_region")
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +425,8 @@ class OipReader(Reader):
                 found.data_end = scan.at
             elif key in ("name", "datatype") and kind == STRING:
                 setattr(found, key, value)
+                if not value:
+                    findings.add("wrong_type", pointer(*here, key), f"the tensor's {key} is empty")
             elif key in ("name", "datatype") or (key == "data" and kind != NULL):
                 wanted = "an array" if key == "data" else "a text"
                 yield from self._instead(kind, value, pointer(*here, key), wanted)
@@ -514,8 +518,9 @@ class OipReader(Reader):
             if not isinstance(parameters, dict):
                 findings.add("wrong_type", f"{where}/parameters", "expected an object")
                 continue
-            if parameters.get("classification"):
-                findings.add("unknown_member", f"{where}/parameters/classification", "classification is not offered")
+            for extension in _NOT_OFFERED:
+                if parameters.get(extension):  # otherwise the client would look for its answer where none is
+                    findings.add("unknown_member", f"{where}/parameters/{extension}", "this is not offered")
             binary = self._flag(parameters, "binary_data", f"{where}/parameters", default=self.binary_output)
             chosen[index] = Requested(index, binary)
         return tuple(chosen.values()) or tuple(Requested(i, self.binary_output) for i in range(len(contract.outputs)))
