@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 import socket
 import sys
@@ -73,16 +74,26 @@ class Pod:
         self.data_app: ASGIApp = InternalToken(_starlette(data_routes(self.versions, self.infer)), self.tokens)
         self.look = asyncio.Event()
         self.internal_app: ASGIApp = _starlette(
-            internal_routes(self.versions, self.workers, self.metrics, lambda: self.infer.draining, self.look.set)
+            internal_routes(self.versions, self.workers, self.metrics, lambda: self.infer.draining, self._look)
         )
 
+    def _look(self) -> None:
+        """An operator asks: look into the store now, and try again what could not be served."""
+        self.versions.retry()
+        self.look.set()
+
     async def poll_store(self) -> None:
-        """For ever: what the store has, every `poll_s` seconds or when asked to look."""
+        """For ever: what the store has, every `poll_s` seconds or when asked to look. Sooner at first while it is away."""
+        failed = 0
         while True:
             self.look.clear()
             await self.versions.poll()
+            failed = 0 if self.versions.store_error is None else failed + 1
+            pause_s = self.settings.poll_s
+            if failed:  # 0.5, 1, 2, ... seconds, each up to a quarter less: many pods do not ask in step
+                pause_s = min(pause_s, 0.5 * 2.0 ** min(failed - 1, 10)) * random.uniform(0.75, 1.0)  # noqa: S311
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.look.wait(), self.settings.poll_s)
+                await asyncio.wait_for(self.look.wait(), pause_s)
 
     async def tick(self) -> None:
         """For ever: what time brings."""

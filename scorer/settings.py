@@ -32,6 +32,14 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = 0
     models: Annotated[tuple[str, ...], Doc("what to serve: name or name@version, comma-separated; empty: all")] = ()
     poll_s: Annotated[Seconds, Doc("seconds between two looks into the store")] = 10.0
+    retract_s: Annotated[
+        Annotated[float, msgspec.Meta(ge=0)],
+        Doc("seconds a retracted version still answers gateways, which have not noticed yet"),
+    ] = 5.0
+    trusted_keys: Annotated[
+        str,
+        Doc("PEM file with Ed25519 public keys: a version then needs a signature by one of them; empty: it needs none"),
+    ] = ""
     cache_dir: Annotated[str, Doc("folder for verified files of the store; empty: in the run folder, for this run")] = (
         ""
     )

@@ -30,12 +30,20 @@ class VersionEntry(msgspec.Struct, frozen=True, kw_only=True):
     example: dict[str, Any] = {}  # {"inputs": {name: [..]}, "outputs": {name: [..]}}, as in the manifest
 
 
+class Promotion(msgspec.Struct, frozen=True):
+    """The version an operator chose to serve by default, and when, by the store's clock (seconds since 1970)."""
+
+    version: str
+    at: float
+
+
 class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
-    """All versions of one pod, and how many predictions it runs at once."""
+    """All versions of one pod, and how many predictions it runs at once. `promoted` as the pod saw it last, by model."""
 
     pod: str
     workers: int
     versions: tuple[VersionEntry, ...]
+    promoted: dict[str, Promotion] = {}
 
 
 def version_key(version: str) -> tuple[tuple[int, ...], str]:

@@ -12,11 +12,12 @@ import msgspec
 
 from scorer.core.manifest import Manifest
 from scorer.core.states import VERSION_MOVES, VersionState, move
-from shared.catalogue import Catalogue, VersionEntry
+from shared.catalogue import Catalogue, Promotion, VersionEntry
 from shared.signature import Field, Signature, Type
 
 Key = tuple[str, str]
 _LONGEST_PAUSE_S = 600.0
+_NO_PROMOTIONS: Mapping[str, Promotion] = {}
 _PUBLIC_STATE = {VersionState.READY: "ready", VersionState.UNAVAILABLE: "unavailable"}
 
 
@@ -31,6 +32,7 @@ class Version:
     reason: str | None = None
     retry_at_s: float = math.inf  # when it is tried again: unavailable for something that may pass
     attempts: int = 0
+    leaves_at_s: float = math.inf  # when a retracted one takes no more calls: gateways have noticed by then
     manifest: Manifest | None = None
     digest: str = ""
     batchable: bool = True
@@ -57,6 +59,12 @@ class Version:
         if transient:
             self.retry_at_s = now + min(_LONGEST_PAUSE_S, first_pause_s * 2.0 ** min(self.attempts, 16)) * 0.9
             self.attempts += 1
+
+    def retry_now(self, now: float) -> None:
+        """What stood in the way may be gone: do not wait for the end of its pause."""
+        if self.state is VersionState.UNAVAILABLE:
+            self.retry_at_s = now
+            self.attempts = 0
 
     def may_retry(self, tag: str, now: float) -> bool:
         """Whether an unavailable version is worth another try: its manifest has changed, or its pause is over."""
@@ -126,8 +134,11 @@ def _example(fields: Sequence[Field], columns: Mapping[str, Sequence[Any]]) -> d
     }
 
 
-def render(pod: str, workers: int, versions: Mapping[Key, Version]) -> tuple[bytes, str]:
+def render(
+    pod: str, workers: int, versions: Mapping[Key, Version], promoted: Mapping[str, Promotion] = _NO_PROMOTIONS
+) -> tuple[bytes, str]:
     """The catalogue's JSON and its ETag. Versions that leave are not in it."""
     entries = tuple(entry(v) for _, v in sorted(versions.items()) if v.state is not VersionState.DRAINING)
-    body = msgspec.json.encode(Catalogue(pod=pod, workers=workers, versions=entries))
+    told = {model: promoted[model] for model in sorted(promoted) if any(e.model == model for e in entries)}
+    body = msgspec.json.encode(Catalogue(pod=pod, workers=workers, versions=entries, promoted=told))
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import shutil
 import time
 from pathlib import Path
@@ -23,13 +24,16 @@ from scorer.core.frames import cut, join
 from scorer.core.manifest import Manifest, ManifestError, check_names, digest_of, example_frames, parse_manifest
 from scorer.core.pool import Key
 from scorer.core.states import VersionState
+from scorer.core.trust import UntrustedError
 from scorer.settings import ScorerSettings
 from scorer.shell.environment import is_reference_blas, r_environment
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.processes import Death
-from scorer.shell.store import CorruptError, Found, Store, StoreError
+from scorer.shell.store import CacheError, CorruptError, Found, Store, StoreError
+from scorer.shell.trust import TrustedKeys
 from scorer.shell.workers import ThrowAway, Workers
 from scorer.shell.zygote import Zygote, ZygoteError
+from shared.catalogue import Promotion
 from shared.wire import Frame, WireError, tensor_specs
 
 log = structlog.get_logger()
@@ -55,6 +59,7 @@ class Versions:
         self.versions: dict[Key, Version] = {}
         self.store_error: str | None = "the store was not looked into yet"
         self.absent: list[str] = []
+        self.promoted: dict[str, Promotion] = {}
         self._settings = settings
         self._store = store
         self._workers = workers
@@ -66,6 +71,8 @@ class Versions:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._was_ready = False
         self._numbers = 0
+        self._listed = False
+        self._trusted = TrustedKeys(settings.trusted_keys) if settings.trusted_keys else None
         self._catalogue: tuple[bytes, str] | None = None
         workers.on_ready = self._first_worker
 
@@ -74,7 +81,7 @@ class Versions:
     def catalogue(self) -> tuple[bytes, str]:
         """The catalogue's JSON and ETag; made when something has changed."""
         if self._catalogue is None:
-            self._catalogue = render(self._pod, self._slots, self.versions)
+            self._catalogue = render(self._pod, self._slots, self.versions, self.promoted)
         return self._catalogue
 
     def not_ready(self) -> list[str]:
@@ -98,25 +105,44 @@ class Versions:
         Neither does one that is empty all of a sudden: a folder that is not mounted looks like that.
         """
         try:
-            found = await self._store.list()
-            if not found and self.versions:
+            listing = await self._store.look()
+            if not listing.found and not listing.retracted and self.versions:
                 raise StoreError("it lists no model at all any more; nothing is retracted")  # noqa: TRY301 - one way out
         except StoreError as error:
             if self.store_error != str(error):
                 log.warning("scorer.store.unreachable", error=str(error))
             self.store_error = str(error)
-            return
-        self.store_error = None
+            cached = None if self.versions else self._store.cached()
+            if cached is None:
+                return
+            log.warning("scorer.store.cached", versions=len(cached.found), effect="what is cached is served")
+            listing = cached
+        else:
+            if not self._listed:
+                self._listed = True
+                if not self.versions:
+                    self._store.prune()
+            if self.store_error is not None:  # back: what could not be fetched need not wait for its pause
+                self.retry()
+            self.store_error = None
         here = {
             (item.model, item.version): item
-            for item in found
+            for item in listing.found
             if wanted(self._settings.models, (item.model, item.version))
         }
+        if self.promoted != listing.promoted:
+            self.promoted = dict(listing.promoted)
+            self._changed()
         self.absent = absent(self._settings.models, here)
         for key, item in here.items():
             self._notice(key, item)
         for key in self.versions.keys() - here.keys():
             self._retract(key)
+
+    def retry(self) -> None:
+        """Try again at the next poll what could not be served."""
+        for version in self.versions.values():
+            version.retry_now(time.monotonic())
 
     def _notice(self, key: Key, item: Found) -> None:
         version = self.versions.get(key)
@@ -143,12 +169,16 @@ class Versions:
         if (task := self._tasks.get(key)) is not None:
             task.cancel()
         version.become(VersionState.DRAINING)
+        version.leaves_at_s = time.monotonic() + self._settings.retract_s
         self._changed()
-        self._workers.perform(self._workers.pool.remove_version(key, time.monotonic()))
 
     def tick(self) -> None:
-        """Forget what has drained: its last worker is gone."""
+        """Take no more calls for what gateways know to be retracted; forget what has drained: its last worker is gone."""
+        now = time.monotonic()
         for key, version in list(self.versions.items()):
+            if version.state is VersionState.DRAINING and now >= version.leaves_at_s:
+                version.leaves_at_s = math.inf
+                self._workers.perform(self._workers.pool.remove_version(key, now))
             if (
                 version.state is VersionState.DRAINING
                 and key not in self._workers.pool.lines
@@ -175,6 +205,10 @@ class Versions:
                 await self._bring_up(version)
         except StoreError as error:
             self._refuse(version, f"the store cannot be read: {error}", transient=True)
+        except CacheError as error:
+            self._refuse(version, f"the cache cannot be written: {error}", transient=True)
+        except UntrustedError as error:
+            self._refuse(version, str(error), transient=True)  # it may yet be signed
         except ZygoteError as error:
             self._refuse(version, str(error), transient=error.transient)
         except (RefusedError, ManifestError, CorruptError, WireError) as error:
@@ -201,8 +235,10 @@ class Versions:
     async def _bring_up(self, version: Version) -> None:
         """From the store to workers. A version that is READY stays so: only its zygote is made anew."""
         check_names(version.model, version.version)
-        data = await self._store.manifest(version.model, version.version)
+        data = await self._store.manifest(Found(version.model, version.version, version.tag))
         version.digest = digest_of(data)
+        if self._trusted is not None:
+            self._trusted.check(data, await self._store.signatures(version.digest))
         manifest = version.manifest = parse_manifest(data, version.model, version.version)
         example, expected = example_frames(manifest)
         folder = await self._store.package(manifest, data, version.digest)
