@@ -57,6 +57,7 @@ class _Input(Enum):
 class ProtectProtocol(HttpToolsProtocol):
     """Give it to uvicorn as `http=`. Limits are class attributes, so that a subclass can have others.
 
+    An app may set `scope["state"]["on_client_left"]`: called once if the client goes before its answer is out.
     A request that passes has `scope["state"]["request_id"]`: its own `X-Request-Id` if fit for logs, or a new one.
     """
 
@@ -101,6 +102,10 @@ class ProtectProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         for name in tuple(self._timers):
             self._cancel(name)
+        if self.cycle is not None and not self.cycle.response_complete:
+            left = self.cycle.scope["state"].get("on_client_left")
+            if left is not None:
+                left()  # what the request still waits for is dropped
         super().connection_lost(exc)
         self.pipeline.clear()
 

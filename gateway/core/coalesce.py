@@ -18,6 +18,8 @@ from shared.errors import OverloadedError
 from shared.wire import Frame
 
 Reply = TypeVar("Reply")
+#: Weight of the newest batch in `batch_s`.
+_SMOOTHING = 0.2
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +32,7 @@ class Item(Generic[Reply]):
     reply: Reply
     alone: bool = False
     lost_pods: frozenset[str] = frozenset()
+    waiting: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +41,7 @@ class Batch(Generic[Reply]):
 
     lane: Hashable
     items: list[Item[Reply]]
+    left_at_s: float
 
     @property
     def rows(self) -> int:
@@ -64,6 +68,9 @@ class Coalescer(Generic[Reply]):
     max_waiting_rows: int
     away: int = 0
     waiting_rows: int = 0
+    #: How long a batch is away, smoothed; 0 until the first came back.
+    batch_s: float = 0.0
+    _alone: int = 0
     _lanes: OrderedDict[Hashable, deque[Item[Reply]]] = field(default_factory=OrderedDict)
 
     @property
@@ -71,12 +78,30 @@ class Coalescer(Generic[Reply]):
         """Items that wait."""
         return sum(map(len, self._lanes.values()))
 
+    @property
+    def wait_s(self) -> float:
+        """About how long a new item would wait for a slot: the batches before it, by how long batches have been away."""
+        if self.away < self.slots:
+            return 0.0
+        ahead = len(self._lanes) + self._alone + self.waiting_rows // self.max_batch_rows
+        return self.batch_s * (ahead + 1) / max(1, self.slots)
+
     def offer(self, item: Item[Reply], now: float) -> list[Batch[Reply]]:
-        """Add one item; the batches that leave now."""
+        """Add one item; the batches that leave now.
+
+        Raises OverloadedError, with when to come again, where too much waits or the item could not be back by its deadline.
+        """
+        wait_s = self.wait_s
+        retry_after_ms = max(50, int(wait_s * 1000))
         if self.waiting_rows and self.waiting_rows + item.frame.rows > self.max_waiting_rows:
-            raise OverloadedError(retry_after_ms=1000)
+            raise OverloadedError(retry_after_ms=retry_after_ms)
+        if wait_s and now + wait_s + self.batch_s > item.deadline_s:
+            raise OverloadedError(
+                "there is more work waiting than can be done before this request's deadline; try again later",
+                retry_after_ms=retry_after_ms,
+            )
         self._lanes.setdefault(item.lane, deque()).append(item)
-        self.waiting_rows += item.frame.rows
+        self._count(item, 1)
         return self._assign(now)
 
     def again(self, items: list[Item[Reply]], now: float) -> list[Batch[Reply]]:
@@ -84,24 +109,31 @@ class Coalescer(Generic[Reply]):
         for item in reversed(items):
             item.alone = True
             self._lanes.setdefault(item.lane, deque()).appendleft(item)
-            self.waiting_rows += item.frame.rows
+            self._count(item, 1)
         return self._assign(now)
 
-    def finish(self, now: float) -> list[Batch[Reply]]:
+    def finish(self, batch: Batch[Reply], now: float) -> list[Batch[Reply]]:
         """A batch came back (or was lost): its slot is free; the batches that leave now."""
         self.away -= 1
+        took_s = now - batch.left_at_s
+        self.batch_s = took_s if self.batch_s == 0.0 else self.batch_s + _SMOOTHING * (took_s - self.batch_s)
         return self._assign(now)
 
     def withdraw(self, item: Item[Reply]) -> bool:
         """Drop a waiting item whose caller has gone; False if it is away already."""
-        lane = self._lanes.get(item.lane)
-        if lane is None or item not in lane:
+        if not item.waiting:
             return False
+        lane = self._lanes[item.lane]
         lane.remove(item)
-        self.waiting_rows -= item.frame.rows
+        self._count(item, -1)
         if not lane:
             del self._lanes[item.lane]
         return True
+
+    def _count(self, item: Item[Reply], change: int) -> None:
+        item.waiting = change > 0
+        self.waiting_rows += change * item.frame.rows
+        self._alone += change * item.alone
 
     def _assign(self, now: float) -> list[Batch[Reply]]:
         batches = []
@@ -112,7 +144,7 @@ class Coalescer(Generic[Reply]):
                 self._lanes[key] = lane  # at the end: lanes take turns
             if items:
                 self.away += 1
-                batches.append(Batch(key, items))
+                batches.append(Batch(key, items, now))
         return batches
 
     def _take(self, lane: deque[Item[Reply]], now: float) -> list[Item[Reply]]:
@@ -123,7 +155,7 @@ class Coalescer(Generic[Reply]):
             if items and (item.alone or items[0].alone or rows + item.frame.rows > self.max_batch_rows):
                 break
             lane.popleft()
-            self.waiting_rows -= item.frame.rows
+            self._count(item, -1)
             if item.deadline_s <= now:
                 continue  # its caller has been answered 504
             items.append(item)

@@ -28,7 +28,7 @@ from gateway.middleware.errors import request_id
 from gateway.settings import GatewaySettings
 from gateway.shell.admit import Admission
 from gateway.shell.authenticate import Authenticator
-from gateway.shell.body import read_body
+from gateway.shell.body import ClientDisconnectedError, read_body
 from gateway.shell.coalesce import Forwarder, Waiting
 from gateway.shell.edge import EdgeLimiter
 from gateway.shell.pods import PodClient
@@ -164,7 +164,7 @@ class Pipeline:
         except ScoregateError as error:
             status, code = error.status, error.code
             raise
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ClientDisconnectedError):
             status, code = 499, "client_left"
             raise
         finally:
@@ -198,7 +198,9 @@ class Pipeline:
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
         with await self.admission.admit(key, limits, rows=frame.rows, lease_ms=lease_ms) as ticket:
             at = self._lap("admit", at)
-            answer = await self.forwarder.score(self._item(asked, contract, frame, deadline_s, request))
+            item = self._item(asked, contract, frame, deadline_s, request)
+            scope["state"]["on_client_left"] = lambda: self.forwarder.leave(item)
+            answer = await self.forwarder.score(item)
             at = self._lap("score", at)
             if answer.rows != frame.rows:
                 raise UpstreamError

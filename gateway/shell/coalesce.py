@@ -15,6 +15,7 @@ import structlog
 
 from gateway.core.coalesce import Batch, Coalescer, Item
 from gateway.core.contract import Contract
+from gateway.shell.body import ClientDisconnectedError
 from gateway.shell.pods import NoAnswerError, PodClient
 from shared.deadline import Deadline
 from shared.errors import (
@@ -57,7 +58,7 @@ class Forwarder:
         now = time.monotonic()
         self._pods.pods.earn_retry()
         self.coalescer.slots = self._pods.slots
-        self._leave(self.coalescer.offer(item, now))
+        self._send_off(self.coalescer.offer(item, now))
         try:
             async with asyncio.timeout(max(0.0, item.deadline_s - now)):
                 return await item.reply.answer
@@ -68,7 +69,12 @@ class Forwarder:
                 item.reply.answer.exception()  # seen: an answer that came in the same moment as the deadline
             self.coalescer.withdraw(item)
 
-    def _leave(self, batches: list[Batch[Waiting]]) -> None:
+    def leave(self, item: Item[Waiting]) -> None:
+        """The caller has gone: an item that waits is dropped, one that is away comes back for nobody."""
+        if not item.reply.answer.done():
+            item.reply.answer.set_exception(ClientDisconnectedError())
+
+    def _send_off(self, batches: list[Batch[Waiting]]) -> None:
         for batch in batches:
             task = asyncio.create_task(self._run(batch), name="batch")
             self._tasks.add(task)
@@ -83,7 +89,7 @@ class Forwarder:
             log.exception("gateway.batch.failed")
             _refuse(batch.items, ScoregateError())
         finally:
-            self._leave(self.coalescer.finish(time.monotonic()))
+            self._send_off(self.coalescer.finish(batch, time.monotonic()))
 
     async def _send(self, batch: Batch[Waiting]) -> None:
         now = time.monotonic()
@@ -146,7 +152,7 @@ class Forwarder:
             else:
                 item.reply.answer.set_exception(UpstreamError(retry_after_ms=1000))
         if retry:
-            self._leave(self.coalescer.again(retry, now))
+            self._send_off(self.coalescer.again(retry, now))
 
 
 def _refuse(items: list[Item[Waiting]], error: ScoregateError) -> None:

@@ -152,6 +152,27 @@ async def test_redis_killed_under_load_is_no_5xx_and_limits_go_on(new_stack: New
     assert set(statuses) == {200}
 
 
+async def test_what_waits_for_callers_that_left_is_dropped(new_stack: NewStack, echo_store: str) -> None:
+    stack = new_stack("--store", echo_store, "--scorer-workers", "1")
+    internal = stack.addresses["gateway_internal_urls"][0]
+
+    def metric(start: str) -> float:
+        lines = httpx.get(f"{internal}/metrics", trust_env=False).text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(start))
+
+    async with client(stack, 30) as http:
+        body = {"rows": [{"marker": 1, "sleep_ms": 1000}]}
+        callers = [asyncio.create_task(http.post(ECHO, json=body)) for _ in range(30)]
+        await asyncio.to_thread(lambda: eventually(lambda: metric("scoregate_requests_in_flight") == 30))
+        for caller in callers:
+            caller.cancel()
+    await asyncio.to_thread(lambda: eventually(lambda: metric("scoregate_requests_in_flight") == 0))
+    assert metric("scoregate_waiting_rows") == 0
+    assert metric("scoregate_scorer_calls_total") < 10
+    assert metric('scoregate_requests_total{code="client_left"') == 30
+    assert stack.errors_logged("gateway") == []
+
+
 @pytest.mark.parametrize("form", ["rows", "columns"])
 async def test_a_body_of_four_mib_does_not_hold_up_other_requests(stack: Stack, form: str) -> None:
     """What the others feel is measured by the benchmark (docs/explanation/performance.md); here: they are served meanwhile."""

@@ -19,6 +19,11 @@ def names(batches: list[Batch[str]]) -> list[list[str]]:
     return [[i.reply for i in batch.items] for batch in batches]
 
 
+def one_back(c: Coalescer[str], now: float = 0) -> list[Batch[str]]:
+    """A batch that left at 0 comes back."""
+    return c.finish(Batch("m", [], 0), now)
+
+
 def coalescer(slots: int = 1, **more: int) -> Coalescer[str]:
     return Coalescer(slots=slots, **{"max_batch_rows": 4, "max_waiting_rows": 100, **more})
 
@@ -35,9 +40,9 @@ def test_what_gathered_leaves_together_up_to_the_row_limit_in_the_order_it_came(
     c.offer(item("a"), 0)
     for name in "bcdefg":
         c.offer(item(name), 0)
-    assert names(c.finish(0)) == [["b", "c", "d", "e"]]
-    assert names(c.finish(0)) == [["f", "g"]]
-    assert c.finish(0) == []
+    assert names(one_back(c, 0)) == [["b", "c", "d", "e"]]
+    assert names(one_back(c, 0)) == [["f", "g"]]
+    assert one_back(c, 0) == []
     assert (c.away, c.waiting, c.waiting_rows) == (0, 0, 0)
 
 
@@ -47,9 +52,9 @@ def test_a_batch_never_mixes_lanes_and_lanes_take_turns() -> None:
     for name in ("a1", "a2", "a3", "a4", "a5"):
         c.offer(item(name, lane="a"), 0)
     c.offer(item("b1", lane="b"), 0)
-    assert names(c.finish(0)) == [["a1", "a2", "a3", "a4"]]
-    assert names(c.finish(0)) == [["b1"]]
-    assert names(c.finish(0)) == [["a5"]]
+    assert names(one_back(c, 0)) == [["a1", "a2", "a3", "a4"]]
+    assert names(one_back(c, 0)) == [["b1"]]
+    assert names(one_back(c, 0)) == [["a5"]]
 
 
 def test_an_item_past_its_deadline_is_not_sent() -> None:
@@ -57,7 +62,7 @@ def test_an_item_past_its_deadline_is_not_sent() -> None:
     c.offer(item("a"), 0)
     c.offer(item("late", deadline_s=1), 0)
     c.offer(item("b"), 0)
-    assert names(c.finish(2)) == [["b"]]
+    assert names(one_back(c, 2)) == [["b"]]
 
 
 def test_an_item_larger_than_a_batch_leaves_alone() -> None:
@@ -65,7 +70,7 @@ def test_an_item_larger_than_a_batch_leaves_alone() -> None:
     c.offer(item("a"), 0)
     c.offer(item("big", rows=50), 0)
     c.offer(item("b"), 0)
-    assert names(c.finish(0)) == [["big"]]
+    assert names(one_back(c, 0)) == [["big"]]
 
 
 def test_more_rows_than_may_wait_are_refused_and_nothing_is_kept_of_them() -> None:
@@ -77,19 +82,39 @@ def test_more_rows_than_may_wait_are_refused_and_nothing_is_kept_of_them() -> No
     assert c.waiting == 1
 
 
+def test_an_item_that_cannot_be_back_by_its_deadline_is_refused_at_once_with_when_to_come_again() -> None:
+    c = coalescer()
+    c.offer(item("a"), 0)
+    one_back(c, now=2)  # batches take two seconds
+    c.offer(item("b", deadline_s=99), 10)
+    c.offer(item("c", deadline_s=14.5), 10)  # two to wait, two to run
+    with pytest.raises(OverloadedError) as refused:
+        c.offer(item("d", lane="other", deadline_s=15), 10)  # behind c's lane
+    assert refused.value.retry_after_ms == 4000
+    assert c.waiting == 1
+    assert names(c.offer(item("e", lane="other", deadline_s=99), 10)) == []
+
+
+def test_an_idle_system_refuses_nobody_for_what_it_was_slow_at_before() -> None:
+    c = coalescer()
+    c.offer(item("a"), 0)
+    one_back(c, now=50)
+    assert names(c.offer(item("b", deadline_s=51), 50)) == [["b"]]
+
+
 def test_items_of_a_lost_batch_leave_first_and_alone() -> None:
     c = coalescer()
     (lost,) = c.offer(item("a"), 0)
     c.offer(item("c"), 0)
     lost.items.append(item("b"))
     c.again(lost.items, 0)
-    assert names(c.finish(0)) == [["a"]]
-    assert names(c.finish(0)) == [["b"]]
-    assert names(c.finish(0)) == [["c"]]
+    assert names(one_back(c, 0)) == [["a"]]
+    assert names(one_back(c, 0)) == [["b"]]
+    assert names(one_back(c, 0)) == [["c"]]
 
 
 def test_a_batch_lives_as_long_as_its_latest_caller() -> None:
-    assert Batch("m", [item("a", deadline_s=1), item("b", deadline_s=9)]).deadline_s == 9
+    assert Batch("m", [item("a", deadline_s=1), item("b", deadline_s=9)], 0).deadline_s == 9
 
 
 @given(
@@ -110,7 +135,7 @@ def test_any_interleaving_sends_every_item_once_or_gives_it_back(moves: list[tup
             batches = c.offer(offered[-1], 0)
         elif move == "finish" and away:
             away -= 1
-            batches = c.finish(0)
+            batches = one_back(c, 0)
         elif move == "withdraw" and offered and c.withdraw(offered[rows % len(offered)]):
             withdrawn.append(offered[rows % len(offered)])
         for batch in batches:
@@ -122,7 +147,7 @@ def test_any_interleaving_sends_every_item_once_or_gives_it_back(moves: list[tup
         assert not c.waiting or c.away == 2
     while away:
         away -= 1
-        batches = c.finish(0)
+        batches = one_back(c, 0)
         away += len(batches)
         sent += [i for batch in batches for i in batch.items]
     assert sorted(i.reply for i in sent + withdrawn) == sorted(i.reply for i in offered)
