@@ -2,10 +2,12 @@
 
     submit ─▶ waiting ─▶ run on an idle worker ─▶ answered
                  ▲            │ R error: halves, down to items      (a failing item fails alone, with R's message)
-                 └────────────┤ crash:   each item alone            (an item that kills twice is refused)
+                 └────────────┤ crash:   each item alone            (an item that kills twice is refused; so with one
+                              │         stopped from outside)
                               └ hang:    each item alone            (an item that hangs alone is refused)
 
-Rules kept here: at most `slots` predictions at once; a worker is busy from the moment it is chosen; waiting calls of one
+Rules kept here: at most `slots` predictions at once, those apart that take far longer than expected: they hold the slots of
+their own version only, so that one which loops does not take the pod from the others until it is killed; a worker is busy from the moment it is chosen; waiting calls of one
 batchable version go together up to `max_run_rows`; versions share the slots by time used; the queue is bounded in rows, and
 by what can still be done before a call's deadline; each version keeps one worker, grows while work waits, and idle ones go.
 At a call's deadline it is answered and the run goes on: only `max_predict_s` ends a worker.
@@ -36,6 +38,7 @@ from shared.wire import Frame, ItemError, TensorSpec, WireError, merge, split, t
 
 Key = tuple[str, str]
 _LEAST_RETRY_AFTER_MS = 50
+_OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
 _PROMPT_S = 0.1  # a ping is answered in a millisecond; later than this, work does not wait for the one who owes it
 
 
@@ -106,6 +109,7 @@ class Cause(StrEnum):
 
     DIED = "died"
     HUNG = "hung"  # killed: its run was longer than allowed
+    STOPPED = "stopped"  # killed: something had stopped it (SIGSTOP), which is not its rows' doing
     UNANSWERED = "unanswered"  # killed: it did not answer a ping, or its connection broke
     RETIRED = "retired"  # idle for long, replaced, or its version is gone
     NOT_STARTED = "not_started"
@@ -305,7 +309,8 @@ class Pool:
         if worker is None:
             return []
         line = self.lines.get(worker.key)
-        if line is not None and worker.cause is not Cause.RETIRED:
+        # Only deaths without a run count: what dies of its rows is narrowed to them, and others' rows need a worker soon.
+        if line is not None and worker.run is None and worker.cause is not Cause.RETIRED:
             line.deaths += 1
             if line.deaths > 1:
                 line.fork_at_s = now + min(self.limits.max_backoff_s, 0.05 * 2 ** min(line.deaths, 16) * (0.5 + jitter))
@@ -340,6 +345,12 @@ class Pool:
             since = worker.since_s
             worker.become(WorkerState.IDLE, now)
             worker.since_s = since
+        return self._plan(now)
+
+    def retire_worker(self, number: int, now: float) -> list[Effect]:
+        """Have it replaced: it ends once it is idle and another of its version listens. Repeats change nothing."""
+        if (worker := self.workers.get(number)) is not None:
+            worker.retire = True
         return self._plan(now)
 
     def run_done(self, number: int, result: Frame | Failure, now: float, *, retire: bool = False) -> list[Effect]:
@@ -404,6 +415,17 @@ class Pool:
 
     # --- inside
 
+    def _overdue(self, worker: Worker, now: float) -> bool:
+        if worker.run is None:
+            return False
+        expected_s = self.lines[worker.key].cost.predict_s(worker.run.frame.rows) if worker.key in self.lines else 0.0
+        return now - worker.run.started_s > max(_OVERDUE_S, _OVERDUE_TIMES * expected_s)
+
+    def _free(self, key: Key, now: float) -> int:
+        """Slots that this version may take now: what others' overdue runs hold is not lost to it."""
+        running = (w for w in self.workers.values() if w.run is not None)
+        return self.limits.slots - sum(w.key == key or not self._overdue(w, now) for w in running)
+
     def _of(self, key: Key) -> list[Worker]:
         return [worker for worker in self.workers.values() if worker.key == key]
 
@@ -436,17 +458,16 @@ class Pool:
         for worker in self.workers.values():
             if worker.state is WorkerState.IDLE:
                 idle.setdefault(worker.key, []).append(worker)
-        busy = self.busy
-        while busy < self.limits.slots:
-            ready = [self.lines[key] for key, workers in idle.items() if workers and self.lines[key].has_work()]
+        while True:
+            waiting = [self.lines[key] for key, workers in idle.items() if workers and self.lines[key].has_work()]
+            ready = [line for line in waiting if self._free(line.key, now) > 0]
             if not ready:
                 break
             line = min(ready, key=lambda item: item.used_s)
             worker = max(idle[line.key], key=lambda w: w.since_s)  # the warmest; those idle for long can go
             idle[line.key].remove(worker)
             effects.append(self._assign(line, worker, now))
-            busy += 1
-        effects += self._grow(now, busy)
+        effects += self._grow(now)
         return effects + self._clear(now)
 
     def _may_retire(self, worker: Worker) -> bool:
@@ -483,14 +504,14 @@ class Pool:
             taken.append(line.waiting.popleft())
         return tuple(taken)
 
-    def _grow(self, now: float, busy: int) -> list[Effect]:
+    def _grow(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for line in self.lines.values():
             own = [w for w in self._of(line.key) if w.may_serve(now)]
             starting = sum(w.state is WorkerState.STARTING for w in own)
             idle = sum(w.state in {WorkerState.IDLE, WorkerState.CHECKED} for w in own)
             runs = len(line.apart) + len(line.waiting) if line.has_work() else 0
-            wanted = min(runs, self.limits.slots - busy) - starting - idle
+            wanted = min(runs, self._free(line.key, now)) - starting - idle
             wanted = min(wanted, self.limits.slots - len(own))
             if not own and not (line.leaving and not runs):
                 wanted = max(wanted, 1)

@@ -56,7 +56,11 @@ answer_predict <- function(predict_frame, req, res) {
   if (length(rows) != 1L || is.na(rows) || rows < 0) {
     rows <- 0
   }
+  pid <- Sys.getpid()
   answer <- predict_frame(body, rows)
+  if (Sys.getpid() != pid) {
+    tools::pskill(Sys.getpid(), 9L) # the model has forked and this is the copy: two must not answer on one socket
+  }
   res$status <- answer$status
   res$body <- answer$body
   for (name in names(answer$headers)) {
