@@ -6,11 +6,12 @@
                               │         stopped from outside)
                               └ hang:    each item alone            (an item that hangs alone is refused)
 
-Rules kept here: at most `slots` predictions at once, those apart that take far longer than expected: they hold the slots of
-their own version only, so that one which loops does not take the pod from the others until it is killed; a worker is busy from the moment it is chosen; waiting calls of one
-batchable version go together up to `max_run_rows`; versions share the slots by time used; the queue is bounded in rows, and
-by what can still be done before a call's deadline; each version keeps one worker, grows while work waits, and idle ones go.
-At a call's deadline it is answered and the run goes on: only `max_predict_s` ends a worker.
+Rules kept here: at most `slots` predictions at once, but those that take far longer than expected hold slots of their own
+version only, so that one which loops does not take the pod from the others until it is killed; a worker is busy from the
+moment it is chosen; waiting calls of one batchable version go together up to `max_run_rows`; versions share the slots by time
+used; the queue is bounded in rows, and by what can still be done before a call's deadline; each version keeps one worker,
+grows while work waits, and idle ones go. At a call's deadline it is answered and the run goes on: only `max_predict_s` ends
+a worker.
 """
 
 from __future__ import annotations

@@ -125,10 +125,27 @@ def kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped it (SIGSTOP and the like); False if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    except OSError:
+        return False
+
+
 def children() -> set[int]:
     """Our own children, dead ones that nobody waited for included."""
+    return children_of("self")
+
+
+def children_of(pid: int | str) -> set[int]:
+    """Children of a process, dead ones that it did not wait for included; none if it is gone."""
     pids: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return pids
+    for task in tasks:
         with contextlib.suppress(OSError):
             pids |= {int(pid) for pid in (task / "children").read_text().split()}
     return pids

@@ -21,6 +21,8 @@ import structlog
 
 from scorer.core.frames import cut, join
 from scorer.core.pool import Answer, Call, Cause, Effect, End, Failure, Fork, Key, Pool, Run, Send
+from scorer.core.states import WorkerState
+from scorer.shell import processes
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.processes import Death, Watched
 from scorer.shell.worker import Reply, WorkerConnection, WorkerLostError
@@ -30,6 +32,7 @@ from shared.wire import Frame, WireError
 log = structlog.get_logger()
 _MIB = 1024 * 1024
 _LOST_GRACE_S = 0.1
+_CHILDREN_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Process:
     timer: asyncio.TimerHandle | None = None
     ordered_s: float = 0.0
     last_ping_s: float = 0.0
+    stopped: bool = False  # at the last look
+    children_s: float = 0.0  # when its children were looked for
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -115,8 +120,31 @@ class Workers:
             zygote.close()
             self.started.discard(zygote)
         for process in list(self.processes.values()):
+            self._look_at(process, now)
             if now - process.last_ping_s >= self._limits.ping_s and self.pool.check(process.number, now):
                 self._ping(process, now)
+
+    def _look_at(self, process: Process, now: float) -> None:
+        """A worker that somebody has stopped does nothing until told to go on: no need to wait for its time."""
+        if process.pid is None:
+            return
+        stopped = processes.is_stopped(process.pid)
+        if stopped and process.stopped:
+            self.end(process.number, Cause.STOPPED)
+        process.stopped = stopped
+        worker = self.pool.workers.get(process.number)
+        if worker is not None and worker.state is WorkerState.IDLE and self._left_children(process, now):
+            self.perform(self.pool.retire_worker(process.number, now))
+
+    def _left_children(self, process: Process, now: float) -> bool:
+        """Whether model code has left processes running, looked for once a second: the worker is replaced, they are swept."""
+        if process.pid is None or now - process.children_s < _CHILDREN_EVERY_S:
+            return False
+        process.children_s = now
+        left = processes.children_of(process.pid)
+        if left:
+            log.info("scorer.worker.has_children", model=process.key[0], version=process.key[1], pid=process.pid)
+        return bool(left)
 
     def pids(self) -> set[int]:
         """Every child that is ours by intent: workers, self-tests, zygotes, their guards."""
@@ -265,7 +293,8 @@ class Workers:
         if isinstance(reply, WorkerLostError):
             return  # `on_lost` sees to it
         self._metrics.times(run.key).predict.observe(now - run.started_s)
-        effects = self.pool.run_done(process.number, self._result(run, reply), now, retire=b"x-retire" in reply.headers)
+        retire = b"x-retire" in reply.headers or self._left_children(process, now)
+        effects = self.pool.run_done(process.number, self._result(run, reply), now, retire=retire)
         self.perform(effects)
 
     def _result(self, run: Run, reply: Reply) -> Frame | Failure:
