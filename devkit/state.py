@@ -170,5 +170,6 @@ class Home:
 
 def running(dev: Path = DEV) -> list[Home]:
     """Every stack that runs from this checkout, by name."""
-    homes = [Home(lock.parent.name, dev) for lock in sorted(dev.glob("*/lock")) if NAME.fullmatch(lock.parent.name)]
+    names = [lock.parent.name for lock in sorted(dev.glob("*/lock"))]
+    homes = [Home(name, dev) for name in names if NAME.fullmatch(name) and name not in _NO_NAMES]
     return [home for home in homes if home.is_running()]

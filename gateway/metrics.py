@@ -77,6 +77,10 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.heads_refused = Counter(
+            "scoregate_heads_refused", "Requests refused for their head.", ["code"], registry=self.registry
+        )
+
     # --- what `gateway.shell.admit` tells
 
     def shared(self, up: bool) -> None:

@@ -71,8 +71,6 @@ class ProtectProtocol(HttpToolsProtocol):
     stall_timeout_s: ClassVar[float] = 30.0
     #: Seconds for which input is thrown away after a refusal, so that the answer is seen.
     linger_timeout_s: ClassVar[float] = 3.0
-    #: Told of each refusal, for metrics. Must not raise.
-    on_refused: ClassVar[Callable[[ScoregateError], None]] = staticmethod(lambda _: None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -86,6 +84,10 @@ class ProtectProtocol(HttpToolsProtocol):
         self._upgrading = False
         self._unsent = 0
         self._timers: dict[str, TimerHandle] = {}
+
+    @staticmethod
+    def on_refused(error: ScoregateError) -> None:
+        """Told of each refusal, for metrics. Must not raise."""
 
     # --- the connection
 
@@ -293,7 +295,7 @@ class ProtectProtocol(HttpToolsProtocol):
     def _answer(self) -> None:
         error, self._refusal = self._refusal, None
         if error is not None and not self.transport.is_closing():
-            type(self).on_refused(error)
+            self.on_refused(error)
             self._raw.write(_problem(error, new_request_id()))
             self.transport.close()
 

@@ -21,9 +21,11 @@ import structlog
 import uvloop
 
 from gateway import app
+from gateway.metrics import Metrics
 from gateway.protocol import ProtectProtocol
 from gateway.settings import GatewaySettings
 from shared import serving
+from shared.errors import ScoregateError
 
 log = structlog.get_logger(__name__)
 _PR_SET_PDEATHSIG = 1
@@ -51,10 +53,19 @@ async def _serve(settings: GatewaySettings) -> None:
             on_drain=gateway.drain,
             drain_delay_s=settings.drain_delay_s,
             drain_s=settings.drain_s,
-            http=ProtectProtocol,
+            http=_counted(gateway.metrics),
         )
     finally:
         await gateway.close()
+
+
+def _counted(metrics: Metrics) -> type[ProtectProtocol]:
+    class Protocol(ProtectProtocol):
+        @staticmethod
+        def on_refused(error: ScoregateError) -> None:
+            metrics.heads_refused.labels(error.reason).inc()
+
+    return Protocol
 
 
 def run_several(settings: GatewaySettings, environ: Mapping[str, str]) -> int:

@@ -46,4 +46,6 @@ def configure(service: str, fmt: Format = "json", level: str = "info") -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"
+    for name in ("httpx", "httpcore", "uvicorn.error"):  # each request, each server's start: said better elsewhere
+        logging.getLogger(name).setLevel(max(numeric, logging.WARNING))
     structlog.contextvars.bind_contextvars(service=service)

@@ -107,6 +107,16 @@ class Errors:
             return
         if started:
             raise ConnectionAbortedError("failed in the middle of an answer") from refused
+        state = scope["state"]
+        event = log.info if refused.status < 500 else log.warning
+        event(
+            "gateway.request.refused",
+            request_id=request_id(scope),
+            status=refused.status,
+            code=refused.reason,
+            path=scope["path"][:200],
+            caller=state.get("caller"),
+        )
         headers, body = render(refused, oip=scope["path"].startswith("/v2"), request=request_id(scope))
         await send({"type": "http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -117,13 +117,15 @@ class Pipeline:
     async def authenticate(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
         """The caller; a failure counts against the address it came from, a success never does."""
         try:
-            return await self.authenticator.authenticate(headers.get(b"authorization"))
+            caller = await self.authenticator.authenticate(headers.get(b"authorization"))
         except UnauthenticatedError as error:
             self.metrics.authentications.labels(error.reason).inc()
             address = self.edge.client_address(scope)
             self.edge.check_failed(address)
             self.edge.failed(address)
             raise
+        scope["state"]["caller"] = caller.key  # for the log of a refusal
+        return caller
 
     def authorise(self, caller: Caller, model: str, version: str | None) -> Asked:
         """The grant, and the version that will answer: resolved once, here."""
@@ -162,7 +164,7 @@ class Pipeline:
                 await send({"type": "http.response.body", "body": body})
             status, code = 200, "ok"
         except ScoregateError as error:
-            status, code = error.status, error.code
+            status, code = error.status, error.reason
             raise
         except (asyncio.CancelledError, ClientDisconnectedError):
             status, code = 499, "client_left"

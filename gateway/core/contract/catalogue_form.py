@@ -34,6 +34,8 @@ def api_value(field: Field, value: Any) -> Any:
         return None
     if field.type is Type.DATE:
         return format_date(value)
+    if field.type is Type.INTEGER and isinstance(value, float):
+        return int(value)
     return format_datetime(value) if field.type is Type.DATETIME else value
 
 
