@@ -58,8 +58,8 @@ class Index:
         return served
 
 
-def build_index(catalogues: Mapping[str, Catalogue]) -> Index:
-    """Merge what each pod (by its address) reports.
+def build_index(catalogues: Mapping[str, Catalogue], previous: Index | None = None) -> Index:
+    """Merge what each pod (by its address) reports; `previous` is the index so far, for what serves while a promotion waits.
 
     Pods that report another manifest under the same version cannot both be right, since a published version never changes;
     the digest that more pods have wins, ties by its text, so that all gateways choose the same.
@@ -82,8 +82,37 @@ def build_index(catalogues: Mapping[str, Catalogue]) -> Index:
             # The most careful pod speaks for all: a version that one pod must not batch is batched nowhere.
             entry = min((e for _, e in ready or same), key=lambda e: (e.batchable, not e.close))
             versions[version] = Served(entry, frozenset(pod for pod, _ in ready))
-        models[name] = Model(name, versions, default_version(versions, len(catalogues)))
+        before = previous.models.get(name) if previous is not None else None
+        default = promoted_version(
+            versions, len(catalogues), _promotion(name, catalogues), before.default if before else None
+        )
+        models[name] = Model(name, versions, default or default_version(versions, len(catalogues)))
     return Index(models)
+
+
+def _promotion(model: str, catalogues: Mapping[str, Catalogue]) -> str | None:
+    """The last one by the store's clock: pods look into the store at different times, and all gateways must agree."""
+    found = [p for c in catalogues.values() if (p := c.promoted.get(model)) is not None]
+    return max(found, key=lambda p: (p.at, p.version)).version if found else None
+
+
+def promoted_version(
+    versions: Mapping[str, Served], pods: int, promoted: str | None, serving: str | None
+) -> str | None:
+    """The promoted version once every pod has it ready; None if the rule is to decide.
+
+    Until then, and while a pod that has just started does not have it yet, what serves goes on serving: falling back to the
+    rule would for a moment bring the very version that was demoted. A promotion to a version that is gone or that no pod can
+    serve is none, and so is one to a version with a suffix, which never serves by default.
+    """
+    chosen = versions.get(promoted or "")
+    if promoted is None or chosen is None or not serves_by_default(promoted):
+        return None
+    if len(chosen.pods) == pods:
+        return promoted
+    if serving is not None and serving in versions and versions[serving].ready and chosen.entry.state != "unavailable":
+        return serving
+    return promoted if chosen.ready else None
 
 
 def default_version(versions: Mapping[str, Served], pods: int) -> str | None:

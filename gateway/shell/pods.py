@@ -206,7 +206,7 @@ class PodClient:
             # The last pod's word is kept: an empty catalogue would turn an outage (503) into "no such model" (404).
             if gone and len(self._catalogues) > 1:
                 del self._catalogues[address]
-        index = build_index({address: catalogue for address, (_, catalogue, _) in self._catalogues.items()})
+        index = build_index({address: catalogue for address, (_, catalogue, _) in self._catalogues.items()}, self.index)
         if index != self.index:
             self.index = index
             self._on_change()
