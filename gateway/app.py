@@ -116,6 +116,7 @@ class Gateway:
 
     def _refresh(self) -> None:
         self.metrics.in_flight.set(self.pipeline.in_flight)
+        self.metrics.keys_age.set(self._keys.age_s or 0)
         self.metrics.waiting_rows.set(self._forwarder.coalescer.waiting_rows)
 
     def _on_fetch(self, outcome: Outcome, kids: frozenset[str], detail: str) -> None:

@@ -193,7 +193,7 @@ class EntraKeys:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 keys = await self._ask()
-        except (KeyFetchError, TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except Exception as error:  # whatever Entra answered, the refreshing goes on
             detail = str(error) or type(error).__name__
             self._ring.failed(self._monotonic())
         else:

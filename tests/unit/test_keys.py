@@ -183,7 +183,7 @@ class TestKeySet:
         "changes",
         [
             {"use": "enc"}, {"alg": "RS512"}, {"alg": "HS256"}, {"kty": "oct", "k": "c2VjcmV0"},
-            {"kid": None}, {"kid": 3}, {"n": "!"}, {"n": 5}, {"e": ""},
+            {"kid": None}, {"kid": 3}, {"n": "!"}, {"n": 5}, {"e": ""}, {"e": 65537}, {"e": ["AQAB"]},
         ],
     )  # fmt: skip
     def test_passes_over_what_it_cannot_use(self, changes: dict[str, object]) -> None:
@@ -267,6 +267,8 @@ async def test_tenants_that_share_a_key_set_have_it_fetched_once() -> None:
         {"discovery": (200, b"[]")},
         {"discovery": (200, b"{}")},
         {"discovery": (200, b'{"jwks_uri": 7}')},
+        {"discovery": (200, b'{"jwks_uri": ["https://entra.example/keys"]}')},
+        {"discovery": (200, b'{"jwks_uri": "https://["}')},
         {"discovery": (200, b'{"jwks_uri": "http://entra.example/keys"}')},
         {"discovery": (200, b'{"jwks_uri": "file:///etc/passwd"}')},
         {"discovery": (200, DISCOVERY), "keys": (404, b"")},
@@ -283,6 +285,19 @@ async def test_whatever_entra_answers_wrongly_is_an_outage_and_never_the_callers
             await keys.find("k")
         assert caught.value.retry_after_ms is not None
         assert not keys.usable
+
+
+async def test_refreshing_goes_on_after_an_answer_that_nobody_foresaw() -> None:
+    site = Site(discovery=(200, b'{"jwks_uri": []}'), keys=(200, KEYS))
+    failed = asyncio.Event()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(site)) as client:
+        times = KeyTimes(retry_first_s=0.01)
+        urls = ("https://entra.example/discovery",)
+        async with EntraKeys(urls, client, times=times, on_fetch=lambda *_: failed.set()) as keys, asyncio.timeout(5):
+            await failed.wait()
+            site.pages["discovery"] = (200, DISCOVERY)
+            await keys.wait_obtained()
+            assert keys.usable
 
 
 async def test_fifty_who_ask_at_once_cause_one_fetch_and_one_who_leaves_stops_nobody() -> None:

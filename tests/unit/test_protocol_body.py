@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.shell.body import ClientDisconnectedError, Receive, read_body
+from gateway.shell.body import MAX_MEMBERS, ClientDisconnectedError, Receive, read_body
 from shared.errors import (
     MalformedRequestError,
     PayloadTooLargeError,
@@ -130,6 +130,12 @@ async def test_inflating_lets_others_have_their_turn() -> None:
 async def test_broken_gzip_is_malformed(pieces: list[bytes]) -> None:
     with pytest.raises(MalformedRequestError):
         await read(pieces, GZIP)
+
+
+async def test_a_gzip_body_may_have_many_members_but_not_without_end() -> None:
+    assert await read([gzip.compress(b"x") * MAX_MEMBERS], GZIP) == b"x" * MAX_MEMBERS
+    with pytest.raises(MalformedRequestError, match="members"):
+        await read([gzip.compress(b"")] * (MAX_MEMBERS + 1), GZIP)
 
 
 async def test_an_empty_body_is_empty_also_as_gzip() -> None:
