@@ -6,10 +6,14 @@ import sys
 
 import typer
 
+from client.commands.diff import diff
 from client.commands.models import models
 from client.commands.package import package
+from client.commands.promote import promote
 from client.commands.publish import publish
+from client.commands.retract import retract
 from client.commands.score import score
+from client.commands.sign import sign
 from client.commands.token import token
 from client.commands.try_model import try_model
 from client.commands.verify import verify
@@ -24,7 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,  # they may hold tokens and rows
     help="Score rows with R models behind a scoregate gateway, and bring models there.\n\n"
-    "[bold]With a gateway:[/bold] models, score, token, verify. [bold]With R:[/bold] package, publish, try, verify.\n\n"
+    "[bold]With a gateway:[/bold] models, score, token, verify, diff. [bold]With R:[/bold] package, try, verify. "
+    "[bold]With a store:[/bold] sign, publish, promote, retract.\n\n"
     "Connection options may be variables: SCOREGATE_URL, SCOREGATE_TENANT, SCOREGATE_CLIENT_ID, "
     "SCOREGATE_CLIENT_SECRET (or _FILE), SCOREGATE_SCOPE, SCOREGATE_AUTHORITY, SCOREGATE_CA_FILE, SCOREGATE_TOKEN.\n\n"
     "[dim]scoregate try model.rds --sample rows.csv[/dim]\n\n"
@@ -36,9 +41,13 @@ app.command()(models)
 app.command()(score)
 app.command()(token)
 app.command()(package)
+app.command()(sign)
 app.command()(publish)
+app.command()(promote)
+app.command()(retract)
 app.command("try")(try_model)
 app.command()(verify)
+app.command()(diff)
 
 
 def main() -> None:

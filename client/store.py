@@ -1,7 +1,10 @@
 """Publishing a model package to any store obstore knows (a folder, Azure Blob, S3, GCS), and fetching one back.
 
     blobs/sha256/<hex>                        each file once, by its digest
+    signatures/<manifest's sha256>/<key id>   signatures of a manifest, before it
     models/<name>/<version>/manifest.json     created last and only if absent: the one commit
+    models/<name>/<version>/retracted         takes the version back; the manifest stays as it is
+    models/<name>/promoted                    names the version that serves by default; the last writer wins
 
 A failed or interrupted publish leaves blobs that nothing names, never half a version. Publishing the same package
 again is not an error; publishing another one under a name and version that exist is.
@@ -13,13 +16,16 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
 from client.errors import ClientError
-from shared.catalogue import version_key
+from shared.catalogue import serves_by_default, version_key
+from shared.signing import FILE as SIGNATURES
+from shared.signing import Signed, SigningError, parse, place, sign
 
 FORMAT = "scoregate.model/1"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -47,10 +53,15 @@ class Manifest(msgspec.Struct):
     files: dict[str, _File]
 
 
+class _Promoted(msgspec.Struct):
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """What `publish` did. `created` is False if the store had this very version already. `digest` is the manifest's
-    sha256.
+    sha256, `signed_by` the ids of the keys whose signatures went with it, `promoted` the version that serves by
+    default because someone promoted it (None: the highest that fits).
     """
 
     name: str
@@ -58,6 +69,8 @@ class Published:
     digest: str
     created: bool
     uploaded_bytes: int
+    signed_by: tuple[str, ...] = ()
+    promoted: str | None = None
 
 
 def read_package(folder: Path) -> tuple[Manifest, bytes]:
@@ -78,6 +91,46 @@ def read_package(folder: Path) -> tuple[Manifest, bytes]:
         if found != (file.sha256, file.size):
             raise PackageError(f"{path} is not the file that manifest.json names; package the model again")
     return manifest, raw
+
+
+def sign_package(folder: Path, key_file: Path) -> Signed:
+    """Signs a package's manifest, after checking every file against it, and puts the signature beside it.
+
+    Signatures by other keys stay if they fit this manifest. Raises PackageError, also for a key that cannot be used.
+    """
+    _, raw = read_package(folder)
+    try:
+        signed = sign(key_file.read_bytes(), raw)
+    except OSError as error:
+        raise PackageError(f"{key_file} cannot be read: {error.strerror}") from error
+    except SigningError as error:
+        raise PackageError(f"{key_file}: {error}") from error
+    path = folder / SIGNATURES
+    try:
+        others = [one for one in parse(path.read_text("utf-8")) if one.key != signed.key and one.fits(raw)]
+    except (OSError, ValueError):
+        others = []
+    new = path.with_name(path.name + ".new")
+    new.write_text("".join(f"{one}\n" for one in (*others, signed)), "utf-8")
+    new.replace(path)
+    return signed
+
+
+def read_signatures(folder: Path, manifest: bytes) -> list[Signed]:
+    """The signatures beside a manifest; none if there is no such file. Raises PackageError if one does not fit."""
+    path = folder / SIGNATURES
+    try:
+        signatures = parse(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise PackageError(f"{path}: {error}") from error
+    for signed in signatures:
+        if not signed.fits(manifest):
+            raise PackageError(
+                f"{path}: the signature by {signed.key_id} is of another manifest; sign the package again"
+            )
+    return signatures
 
 
 def parse_manifest(raw: bytes, where: str) -> Manifest:
@@ -123,7 +176,9 @@ class Store:
             raise StoreError("model stores need obstore: pip install obstore") from error
         self.url = url if "://" in url else Path(url).resolve().as_uri()
         self._obs = obstore
-        options: dict[str, Any] = {"mkdir": True} if self.url.startswith("file:") else {}
+        options: dict[str, Any] = {"client_options": {"timeout": timedelta(minutes=10)}}  # of a request with its body
+        if self.url.startswith("file:"):
+            options = {"mkdir": True}
         try:
             self._store = from_url(self.url, **options)
         except (self._base_error, ValueError, OSError) as error:
@@ -135,28 +190,45 @@ class Store:
         return error
 
     def publish(self, folder: Path) -> Published:
-        """Puts the files, then creates the manifest. Raises PackageError, or StoreError if the version exists with
-        other content.
+        """Puts the files and signatures, then creates the manifest. Raises PackageError, or StoreError if the version
+        exists with other content. Of a version that is there, signatures that it did not have are added.
         """
         manifest, raw = read_package(folder)
+        signatures = read_signatures(folder, raw)
+        digest = hashlib.sha256(raw).hexdigest()
         uploaded = 0
         try:
             for name, file in manifest.files.items():
                 key = f"blobs/sha256/{file.sha256}"
-                if not self._has(key, file.size):
+                if not self._has(key, file):
                     self._obs.put(self._store, key, _inside(folder, name))
                     uploaded += file.size
+            for signed in signatures:
+                self._obs.put(self._store, place(digest, signed.key_id), f"{signed}\n".encode())
             created = self._create(f"models/{manifest.name}/{manifest.version}/manifest.json", raw)
-        except self._base_error as error:
-            raise StoreError(f"{self.url}: {first_line(error)}") from error
-        digest = hashlib.sha256(raw).hexdigest()
-        return Published(manifest.name, manifest.version, digest, created, uploaded)
+            promoted = self.promoted(manifest.name)
+        except (self._base_error, OSError) as error:
+            raise self._failed(error) from error
+        keys = tuple(signed.key_id for signed in signatures)
+        return Published(manifest.name, manifest.version, digest, created, uploaded, keys, promoted)
 
-    def _has(self, key: str, size: int) -> bool:
+    def _failed(self, error: Exception) -> StoreError:
+        if isinstance(error, FileNotFoundError):
+            return StoreError(f"{self.url}: there is no such folder or container ({first_line(error)})")
+        return StoreError(f"{self.url}: {first_line(error)}")
+
+    def _has(self, key: str, file: _File) -> bool:
+        """Whether it is there and whole: what a publisher before left damaged is put again."""
         try:
-            return bool(self._obs.head(self._store, key)["size"] == size)
+            found = self._obs.get(self._store, key)
+            if found.meta["size"] != file.size:
+                return False
+            digest = hashlib.sha256()
+            for chunk in found.stream():
+                digest.update(chunk)
         except (FileNotFoundError, self._obs.exceptions.NotFoundError):
             return False
+        return digest.hexdigest() == file.sha256
 
     def _create(self, key: str, raw: bytes) -> bool:
         """True if this call created it, False if the very same bytes were there."""
@@ -179,6 +251,78 @@ class Store:
             raise StoreError(f"{self.url}: {first_line(error)}") from error
         found = [p.removeprefix(prefix).split("/")[0] for p in entries if p.endswith("/manifest.json")]
         return sorted(found, key=version_key)
+
+    def state(self, model: str, version: str) -> str:
+        """`published`, `retracted` or `absent`. Raises StoreError."""
+        folder = f"models/{model}/{version}"
+        if not self._is_there(f"{folder}/manifest.json"):
+            return "absent"
+        return "retracted" if self._is_there(f"{folder}/retracted") else "published"
+
+    def _is_there(self, key: str) -> bool:
+        try:
+            self._obs.head(self._store, key)
+        except (FileNotFoundError, self._obs.exceptions.NotFoundError):
+            return False
+        except (self._base_error, OSError) as error:
+            raise self._failed(error) from error
+        return True
+
+    def promoted(self, model: str) -> str | None:
+        """The version that was promoted last, or None. Raises StoreError."""
+        try:
+            raw = bytes(self._obs.get(self._store, f"models/{model}/promoted").bytes())
+            return msgspec.json.decode(raw, type=_Promoted).version
+        except (FileNotFoundError, self._obs.exceptions.NotFoundError, msgspec.MsgspecError):
+            return None
+        except (self._base_error, OSError) as error:
+            raise self._failed(error) from error
+
+    def promote(self, model: str, version: str | None) -> None:
+        """This version serves by default from now on, whatever is published later; None: the rule decides again.
+
+        Raises StoreError unless the version is published and not retracted.
+        """
+        if version is None:
+            self._delete(f"models/{model}/promoted")
+            return
+        if not serves_by_default(version):
+            raise StoreError(f"{version} has a suffix and never serves by default: publish it as a version without one")
+        self._need(model, version, "published")
+        self._put(f"models/{model}/promoted", {"version": version})
+
+    def retract(self, model: str, version: str, reason: str, at: str) -> None:
+        """Scorers stop serving the version. Its manifest and files stay as they were published. Raises StoreError."""
+        if self.state(model, version) == "absent":
+            self._need(model, version, "published")
+        self._put(f"models/{model}/{version}/retracted", {"at": at, "reason": reason})
+
+    def restore(self, model: str, version: str) -> None:
+        """Takes a retraction back. Raises StoreError unless the version is retracted."""
+        self._need(model, version, "retracted")
+        self._delete(f"models/{model}/{version}/retracted")
+
+    def _need(self, model: str, version: str, state: str) -> None:
+        found = self.state(model, version)
+        if found == "absent":
+            there = ", ".join(self.versions(model)) or "no version at all"
+            raise StoreError(f"{self.url} has no {model} version {version}; it has {there}")
+        if found != state:
+            raise StoreError(f"{model} {version} is {found}" + (", not retracted" if state == "retracted" else ""))
+
+    def _put(self, key: str, note: Mapping[str, str]) -> None:
+        try:
+            self._obs.put(self._store, key, msgspec.json.encode(note))
+        except (self._base_error, OSError) as error:
+            raise self._failed(error) from error
+
+    def _delete(self, key: str) -> None:
+        try:
+            self._obs.delete(self._store, key)
+        except (FileNotFoundError, self._obs.exceptions.NotFoundError):
+            return
+        except (self._base_error, OSError) as error:
+            raise self._failed(error) from error
 
     def fetch(self, model: str, version: str, folder: Path) -> Path:
         """The package as a folder, every file checked against the manifest. Raises StoreError or PackageError."""

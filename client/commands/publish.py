@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from client.store import Store
-from client.terminal import out
+from client.store import Store, sign_package
+from client.terminal import out, say
 
 
 def publish(
@@ -21,6 +21,10 @@ def publish(
             help="file:///models, az://container/models, s3://…, gs://…, or a folder.", envvar="SCOREGATE_STORE"
         ),
     ],
+    sign_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Sign it first, as `scoregate sign` does, with this Ed25519 private key."),
+    ] = None,
 ) -> None:
     """Publish a model package. Scorers that watch the store load it and serve it by themselves.
 
@@ -31,7 +35,13 @@ def publish(
     [dim]scoregate publish boston-housing-1/ --store file:///srv/models[/dim]
     [dim]scoregate publish boston-housing-1/ --store az://models          # AZURE_STORAGE_… as obstore reads them[/dim]
     """
+    if sign_key is not None:
+        sign_package(folder, sign_key)
     published = Store(store).publish(folder)
     what = "published" if published.created else "already there, the same"
     sent = f"{published.uploaded_bytes} bytes sent, sha256 {published.digest[:12]}"
+    if published.signed_by:
+        sent += f", signed by {', '.join(published.signed_by)}"
     out(f"{published.name} {published.version}: {what} ({sent})")
+    if published.promoted not in {None, published.version}:
+        say(f"{published.promoted} was promoted and goes on serving by default: scoregate promote {published.name} …")

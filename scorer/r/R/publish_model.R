@@ -30,6 +30,7 @@ publish_model <- function(dir, store) {
   for (name in names(manifest$files)) {
     put_blob(file.path(dir, name), file.path(folder, "blobs", "sha256"), manifest$files[[name]]$sha256)
   }
+  put_signatures(file.path(dir, "manifest.json.sig"), file.path(folder, "signatures", published$digest))
   put_manifest(file.path(dir, "manifest.json"), file.path(folder, "models", manifest$name, manifest$version), published)
   message(manifest$name, " ", manifest$version, " is published in ", store)
   invisible(published)
@@ -78,6 +79,32 @@ put_blob <- function(path, folder, digest) {
   on.exit(unlink(part))
   if (!file.copy(path, part) || !identical(file_sha256(part), digest) || !file.rename(part, target)) {
     abort("cannot write ", target, ": is there room, and is the store writable?")
+  }
+}
+
+#' The signatures that `scoregate sign` wrote, each under its manifest and key, and before the manifest.
+#' @noRd
+put_signatures <- function(path, folder) {
+  if (!file.exists(path)) {
+    return(invisible())
+  }
+  manifest <- readBin(sub("[.]sig$", "", path), "raw", file.size(sub("[.]sig$", "", path)))
+  for (line in Filter(nzchar, readLines(path, warn = FALSE))) {
+    parts <- strsplit(trimws(line), " ", fixed = TRUE)[[1L]]
+    key <- if (length(parts) == 3L) jsonlite::base64_dec(parts[2L])
+    fits <- length(key) == 32L && tryCatch(
+      sodium::sig_verify(manifest, jsonlite::base64_dec(parts[3L]), key), error = function(e) FALSE
+    )
+    if (!fits) {
+      abort(path, " is not a signature of this manifest: run `scoregate sign` again")
+    }
+    make_folder(folder)
+    target <- file.path(folder, substr(paste(as.character(sodium::sha256(key)), collapse = ""), 1L, 16L))
+    part <- unfinished(target)
+    writeLines(line, part)
+    if (!file.rename(part, target)) {
+      abort("cannot write ", target, ": is there room, and is the store writable?")
+    }
   }
 }
 
