@@ -9,17 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import signal
 import socket
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import msgspec
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -38,6 +33,7 @@ from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.store import Store
 from scorer.shell.versions import Versions
 from scorer.shell.workers import WorkerLimits, Workers
+from shared import serving
 
 log = structlog.get_logger()
 _TICK_S = 0.2
@@ -121,6 +117,11 @@ class Pod:
                     processes.kill(pid)
         return strangers
 
+    def drain(self) -> None:
+        """Unready: no new calls, please."""
+        log.info("scorer.draining", open_calls=self.pool.open_calls)
+        self.infer.draining = True
+
     async def close(self) -> None:
         """End every R process and remove the run folder."""
         self.workers.perform(self.pool.shut(time.monotonic()))
@@ -149,108 +150,24 @@ def _starlette(routes: list[Route]) -> Starlette:
     return Starlette(routes=routes, exception_handlers={HTTPException: refuse, Exception: refuse})
 
 
-class _Server(uvicorn.Server):
-    """A uvicorn server beside another: signals are the pod's business."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """None are captured."""
-        yield
-
-
-def _server(app: ASGIApp, drain_s: float) -> _Server:
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        proxy_headers=False,
-        loop="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(drain_s)),
-        backlog=1024,
-    )
-    return _Server(config)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(1024)
-    except OSError as error:
-        sock.close()
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    sock.setblocking(False)
-    return sock
-
-
-def _url(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-@contextlib.asynccontextmanager
-async def _background(*coroutines: object) -> AsyncIterator[asyncio.Task[object]]:
-    """Tasks for as long as the block lasts. Yields one that ends if any of them does: none ever should."""
-    tasks = [asyncio.ensure_future(c) for c in coroutines]  # type: ignore[call-overload]
-    try:
-        yield asyncio.ensure_future(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def serve(settings: ScorerSettings) -> int:
     """Run the pod until SIGTERM or SIGINT; the exit code."""
     processes.become_subreaper()
-    data, internal = _listen(settings.host, settings.port), _listen(settings.internal_host, settings.internal_port)
+    data = serving.listen(settings.host, settings.port)
+    internal = serving.listen(settings.internal_host, settings.internal_port)
     pod = Pod(settings)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    servers = [_server(pod.data_app, settings.drain_s), _server(pod.internal_app, 1)]
-    serving = [
-        asyncio.ensure_future(server.serve(sockets=[sock]))
-        for server, sock in zip(servers, (data, internal), strict=True)
-    ]
-    code = 0
+    log.info("scorer.starting", slots=pod.pool.limits.slots)
     try:
-        async with _background(pod.poll_store(), pod.tick()) as broken:
-            await _started(servers, serving)
-            listening = {"event": "listening", "service": "scorer", "url": _url(data), "internal_url": _url(internal)}
-            sys.stdout.write(msgspec.json.encode(listening).decode() + "\n")
-            sys.stdout.flush()
-            log.info("scorer.listening", url=_url(data), internal_url=_url(internal), slots=pod.pool.limits.slots)
-            waiting = asyncio.ensure_future(stop.wait())
-            done, _ = await asyncio.wait({waiting, broken, *serving}, return_when=asyncio.FIRST_COMPLETED)
-            if waiting not in done:
-                log.critical("scorer.broken", effect="the pod ends")
-                code = 1
-            log.info("scorer.draining", open_calls=pod.pool.open_calls)
-            pod.infer.draining = True
-            servers[0].should_exit = True
-            for number in (signal.SIGTERM, signal.SIGINT):  # once more: at once
-                loop.add_signal_handler(number, setattr, servers[0], "force_exit", True)
-            await asyncio.wait({serving[0]}, timeout=settings.drain_s + 1)
-            servers[1].should_exit = True
-            await asyncio.wait({serving[1]}, timeout=2)
+        code = await serving.serve(
+            "scorer",
+            (pod.data_app, data),
+            (pod.internal_app, internal),
+            on_drain=pod.drain,
+            drain_s=settings.drain_s,
+            background=(pod.poll_store(), pod.tick()),
+            http="httptools",
+        )
     finally:
         await pod.close()
     log.info("scorer.stopped")
     return code
-
-
-async def _started(servers: list[_Server], serving: list[asyncio.Task[None]]) -> None:
-    while not all(server.started for server in servers):
-        if any(task.done() for task in serving):
-            raise RuntimeError("a server did not start")
-        await asyncio.sleep(0.005)

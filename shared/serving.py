@@ -12,12 +12,14 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import msgspec
+import structlog
 import uvicorn
 
+log = structlog.get_logger(__name__)
 _BACKLOG = 2048
 
 
@@ -60,6 +62,7 @@ def _server(app: Any, drain_s: float, **options: Any) -> _Server:
             server_header=False,
             proxy_headers=False,
             ws="none",
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(drain_s)),
             **options,
         )
@@ -72,14 +75,16 @@ async def serve(
     internal: tuple[Any, socket.socket],
     *,
     on_drain: Callable[[], None],
-    drain_delay_s: float,
+    drain_delay_s: float = 0.0,
     drain_s: float,
+    background: Iterable[Coroutine[Any, Any, None]] = (),
     **options: Any,
-) -> None:
-    """Serve both ASGI apps on their listening sockets until a signal has been obeyed.
+) -> int:
+    """Serve both ASGI apps on their listening sockets until a signal has been obeyed: 0, or 1 if something ended by itself.
 
     `on_drain` is called first when a signal comes (readiness goes off there); a second signal ends the wait for requests in
-    flight. `options` go to the public server's uvicorn.Config. Announces itself with one JSON line on stdout.
+    flight. `background` runs for as long as the servers do; none of it should ever end. `options` go to the public server's
+    uvicorn.Config. Announces itself with one JSON line on stdout.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -92,18 +97,25 @@ async def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked)
+    serving = asyncio.create_task(outer.serve(sockets=[public[1]]))
+    serving_inside = asyncio.create_task(inner.serve(sockets=[internal[1]]))
+    beside = [asyncio.create_task(coroutine) for coroutine in background]
     line = {"event": "listening", "service": service, "url": url_of(public[1]), "internal_url": url_of(internal[1])}
-    outer_task = asyncio.create_task(outer.serve(sockets=[public[1]]))
-    inner_task = asyncio.create_task(inner.serve(sockets=[internal[1]]))
     print(msgspec.json.encode(line).decode(), flush=True)
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({stopping, outer_task, inner_task}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    on_drain()
-    if drain_delay_s and not outer_task.done():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(outer_task), drain_delay_s)
-    outer.should_exit = True
-    await outer_task
-    inner.should_exit = True
-    await inner_task
+    try:
+        done, _ = await asyncio.wait({stopping, serving, serving_inside, *beside}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopping}:
+            log.critical(f"{service}.broken", part=task.get_name(), exc_info=task.exception())
+        on_drain()
+        if drain_delay_s and not serving.done():
+            await asyncio.wait({serving}, timeout=drain_delay_s)
+        outer.should_exit = True
+        await asyncio.wait({serving}, timeout=drain_s + 1)
+        inner.should_exit = True
+        await asyncio.wait({serving_inside}, timeout=2)
+    finally:
+        for task in (stopping, *beside):
+            task.cancel()
+        await asyncio.gather(stopping, *beside, return_exceptions=True)
+    return 0 if stopping in done else 1
