@@ -1,5 +1,6 @@
-# earth: the response; where it was fitted on a factor, the class as predict() gives it and the response of each level
-# (probabilities with glm = list(family = binomial), else the regressions' values).
+# earth: the response; where it was fitted on a factor, the response of each level (probabilities with
+# glm = list(family = binomial), else the regressions' values) and their first maximum, which is the class that predict()
+# gives, but also among missing values, where predict() fails.
 
 model_predict.earth <- function(model, newdata, options) {
   response <- stats::predict(model, newdata, type = "response")
@@ -8,8 +9,7 @@ model_predict.earth <- function(model, newdata, options) {
     return(vector_or_matrix(response))
   }
   probabilities <- if (ncol(response) == 1L) cbind(1 - as.vector(response), as.vector(response)) else unname(response)
-  class <- factor(as.vector(stats::predict(model, newdata, type = "class")), levels = levels)
-  class_and_probabilities(probabilities, levels, class)
+  class_and_probabilities(probabilities, levels)
 }
 
 model_inputs.earth <- function(model) {

@@ -17,10 +17,11 @@ model_inputs.gam <- function(model) {
   all.vars(model$pred.formula)
 }
 
-#' Parametric terms keep their levels, smooths only in the summary of their variables.
+#' Parametric terms keep their levels, smooths only in the summary of their variables (which has levels for all text).
 #' @noRd
 model_levels.gam <- function(model, sample) {
-  smooths <- lapply(Filter(is.factor, model$var.summary), levels)
+  in_smooths <- unlist(lapply(model$smooth, function(smooth) c(smooth$term, smooth$by)))
+  smooths <- lapply(Filter(is.factor, model$var.summary[intersect(in_smooths, names(model$var.summary))]), levels)
   known <- as.list(model$xlevels)
   c(known, smooths[setdiff(names(smooths), names(known))])
 }

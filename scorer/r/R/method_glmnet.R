@@ -36,10 +36,10 @@ glmnet_newx <- function(wanted, newdata, formula = NULL) {
       dimnames = list(NULL, wanted)))
   }
   formula <- stats::as.formula(if (is.null(formula)) "~ ." else formula, env = globalenv())
-  text <- vapply(newdata, is.character, NA) # only in a modeller's sample; a request's are factors
-  newdata[text] <- lapply(newdata[text], factor)
   frame <- stats::model.frame(formula, newdata, na.action = stats::na.omit)
   terms <- attr(frame, "terms")
+  text <- vapply(frame, is.character, NA) # only in a modeller's sample; a request's are factors
+  frame[text] <- lapply(frame[text], factor)
   if (!identical(attr(terms, "variables"), attr(terms, "predvars"))) {
     abort("the formula has a term that is made from all rows of the data, such as poly() or scale(): its training ",
       "values are not in a glmnet. Give package_model(predict = function(model, newdata) ...) that holds them")
@@ -102,15 +102,16 @@ glmnet_options <- function(fit, options) {
   options
 }
 
-#' glmnet knows only its x: text is a factor with the levels of the sample, and a level too few or too many is found by
-#' the names of the columns.
+#' glmnet knows only its x: text whose values are among its columns is a factor with the levels of the sample, and a
+#' level too few is found by a column that is missing.
 #' @noRd
 model_levels.glmnet <- function(model, sample) {
+  columns <- glmnet_columns(model)
   text <- Filter(function(name) is.character(sample[[name]]), names(sample))
-  refuse_text(intersect(text, glmnet_columns(model)), "glmnet")
-  lapply(stats::setNames(nm = setdiff(text, glmnet_columns(model))), function(name) {
-    sort(unique(sample[[name]]), method = "radix")
-  })
+  refuse_text(intersect(text, columns), "glmnet")
+  levels <- lapply(stats::setNames(nm = text), function(name) sort(unique(sample[[name]]), method = "radix"))
+  parts <- unlist(strsplit(columns, ":", fixed = TRUE))
+  levels[vapply(text, function(name) any(paste0(name, levels[[name]]) %in% parts), NA)]
 }
 
 model_levels.cv.glmnet <- function(model, sample) {

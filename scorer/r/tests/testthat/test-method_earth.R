@@ -15,6 +15,7 @@ test_that("fitted on a factor it answers class and each level's response", {
   answer <- model_predict(three, typed, list())
   expect_identical(answer$prob.b, unname(p[, "b"]))
   expect_identical(as.character(answer$class), as.vector(predict(three, typed, type = "class")))
+  expect_identical(model_predict(three, transform(typed[1:2, ], x = c(NA, 1)), list())$class[1], factor(NA, three$levels))
   two <- earth::earth(two ~ x + z, typed, glm = list(family = binomial))
   answer <- model_predict(two, typed[3, ], list())
   expect_identical(answer$prob.yes, as.vector(predict(two, typed[3, ], type = "response")))

@@ -27,3 +27,11 @@ test_that("offsets are inputs and several parameters are columns", {
   both <- gam(list(y ~ s(x), ~ 1), mgcv::gaulss(), typed)
   expect_identical(dim(model_predict(both, typed, list())), c(nrow(typed), 2L))
 })
+
+test_that("text in a smooth has the levels of the fit, text in a function stays text", {
+  data <- transform(typed, f = as.character(f), s = strrep("a", i))
+  fit <- gam(y ~ s(x) + nchar(s), data = transform(data, f = factor(f)))
+  expect_identical(model_levels(fit, data), list())
+  fit <- gam(y ~ s(x) + s(f, bs = "re"), data = transform(data, f = factor(f)))
+  expect_identical(model_levels(fit, data), list(f = sort(levels(typed$f))))
+})

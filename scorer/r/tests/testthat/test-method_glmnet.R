@@ -55,3 +55,11 @@ test_that("what the matrix cannot be made from is refused, with what to do", {
   path <- glmnet::glmnet(x, typed$y, offset = typed$x)
   expect_error(pack(path, typed[columns], options = list(s = 0.1)), "newoffset")
 })
+
+test_that("text that a formula's function reads stays text", {
+  data <- transform(typed, s = strrep("a", i))
+  fit <- glmnet::glmnet(model.matrix(~ x + nchar(s), data)[, -1], data$y, lambda = 0.01)
+  dir <- pack(fit, data[c("x", "s")], options = list(formula = "~ x + nchar(s)"))
+  expect_answers(dir, data, list(prediction = predict(fit, model.matrix(~ x + nchar(s), data)[, -1])))
+  expect_identical(read_manifest(dir)$signature$inputs[[2]]$type, "string")
+})
