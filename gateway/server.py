@@ -69,7 +69,11 @@ def _counted(metrics: Metrics) -> type[ProtectProtocol]:
 
 
 def run_several(settings: GatewaySettings, environ: Mapping[str, str]) -> int:
-    """Start `settings.workers` processes on one port, start again those that die, stop all on SIGTERM; the exit status."""
+    """Start `settings.workers` processes on one port, start again those that die, stop all on SIGTERM; the exit status.
+
+    Raises OSError and ValueError as `app.build` does, before any is started.
+    """
+    app.build(settings)  # otherwise each process would end with the same mistake, and be started again for ever
     holder = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -85,20 +89,25 @@ def run_several(settings: GatewaySettings, environ: Mapping[str, str]) -> int:
                 child.terminate()
 
     children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(index: int) -> None:
+        children[index] = _child(environ, port, settings.internal_port if index == 0 else 0)
+        if stopping:  # `stop` may have come before this one was among the children
+            children[index].terminate()
+
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     for index in range(settings.workers):
-        children[index] = _child(environ, port, settings.internal_port if index == 0 else 0)
+        start(index)
     while not stopping:
         _wait_for_a_child()
         for index, child in children.items():
             if child.poll() is not None and not stopping:
                 log.error("gateway.process.died", process=child.pid, status=child.returncode)
                 time.sleep(_RESTART_S)
-                children[index] = _child(environ, port, settings.internal_port if index == 0 else 0)
-                if stopping:
-                    children[index].terminate()
-    return max(abs(child.wait()) for child in children.values())
+                start(index)
+    # One that was stopped before it could catch signals has done nothing that would have to end in order.
+    return max(0 if status == -signal.SIGTERM else abs(status) for status in [c.wait() for c in children.values()])
 
 
 def _child(environ: Mapping[str, str], port: int, internal_port: int) -> subprocess.Popen[bytes]:
