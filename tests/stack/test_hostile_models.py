@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.bench.openloop import Gun, Report, Shot
+from load_tests.bench.openloop import Gun, Shot
 from tests.stack import chaos
 from tests.stack.stack import Stack
 from tests.support import eventually
@@ -22,14 +22,15 @@ REFUSED = {
     "error": (422, "prediction_failed"),
     "quit": (422, "prediction_failed"),
     "connections": (422, "prediction_failed"),
-    "disk": (422, "prediction_failed"),
+    "disk": (500, "worker_crashed"),  # the kernel's answer to a file beyond the limit
     "signal": (500, "worker_crashed"),
     "segfault": (500, "worker_crashed"),
-    "quit_for_good": (500, "worker_crashed"),
     "stop_self": (500, "worker_crashed"),
     "loop": (504, "deadline_exceeded"),
     "loop_in_c": (504, "deadline_exceeded"),
 }
+#: R's own way out, which may hang in a fork: either is clear.
+LEAVES = {"500 worker_crashed", "504 deadline_exceeded"}
 ANSWERED = ("nap", "leak", "stdout", "stderr", "session", "children", "twin")
 DEADLINE_S = 10.0
 
@@ -50,17 +51,16 @@ def folder(beside: Stack) -> Path:
 
 
 @asynccontextmanager
-async def undisturbed(gun: Gun, shots: list[Shot]) -> AsyncIterator[Report]:
+async def undisturbed(gun: Gun, shots: list[Shot]) -> AsyncIterator[None]:
     """The healthy model under load for as long as the block lasts; afterwards it has lost nothing."""
     stop = asyncio.Event()
     load = asyncio.create_task(gun.fire(shots, rate_per_s=RATE_PER_S, seconds=60, stop=stop))
-    report = Report()
     try:
-        yield report
+        yield
     finally:
         stop.set()
         report = await load
-    assert not report.failures, report.failures
+        assert not report.failures, report.failures
     assert report.right > 0
 
 
@@ -75,7 +75,7 @@ def asks(act: str) -> Shot:
     return Shot("/v1/models/misbehaves/score", body, said, {"X-Request-Timeout-Ms": str(int(1000 * DEADLINE_S))})
 
 
-@pytest.mark.parametrize("act", [*REFUSED, *ANSWERED])
+@pytest.mark.parametrize("act", [*REFUSED, *ANSWERED, "quit_for_good"])
 async def test_a_healthy_model_loses_nothing_beside_one_that_does(act: str, beside: Stack, folder: Path) -> None:
     status, code = REFUSED.get(act, (200, "[42.0]"))
     good = chaos.shot("misbehaves", [{"x": 0.1, "act": "none"}, {"x": -3, "act": "none"}], [0.2, -6.0])
@@ -85,7 +85,7 @@ async def test_a_healthy_model_loses_nothing_beside_one_that_does(act: str, besi
             said = await asyncio.gather(*(gun.pull(asks(act)) for _ in range(2)))
             assert time.monotonic() - began < DEADLINE_S
             said += [await gun.pull(asks(act))]
-            assert set(said) == {f"{status} {code}"}
+            assert set(said) <= (LEAVES if act == "quit_for_good" else {f"{status} {code}"})
             assert await gun.pull(good) is None
         eventually(lambda: chaos.settled(beside, folder), within_s=10, what="workers are back, nothing is left over")
         assert await gun.pull(good) is None

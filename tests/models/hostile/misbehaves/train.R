@@ -15,8 +15,14 @@ misbehave <- function(model, newdata) {
       leak = assign(sprintf("leak%.0f", length(ls(model$kept))), rep(1.5, 50 * 2^17), envir = model$kept),
       quit = quit(save = "no"),
       quit_for_good = .Internal(quit("no", 0L, FALSE)),
-      stdout = for (i in 1:1000) cat(strrep("x", 1e6)),
-      stderr = for (i in 1:100) message(strrep("x", 1e6)),
+      stdout = {
+        for (i in 1:50) cat(strrep("x", 1e6))
+        system("head -c 1000000000 /dev/zero")
+      },
+      stderr = {
+        for (i in 1:20) message(strrep("x", 1e6))
+        system("head -c 1000000000 /dev/zero >&2")
+      },
       session = {
         setwd("/")
         options(digits = 3, OutDec = ",", scipen = 100, warn = 2, stringsAsFactors = TRUE, na.action = "na.pass")
@@ -25,7 +31,7 @@ misbehave <- function(model, newdata) {
         set.seed(99, kind = "Wichmann-Hill")
         stats::runif(5)
       },
-      connections = for (i in 1:1000) file(tempfile(), "w"),
+      connections = for (i in 1:1000) model$kept$open <- c(model$kept$open, list(file(tempfile(), "w"))),
       children = {
         for (i in 1:5) parallel::mcparallel(Sys.sleep(600))
         system("sleep 600", wait = FALSE)
