@@ -211,7 +211,9 @@ class Versions:
             self._refuse(version, str(error), transient=True)  # it may yet be signed
         except ZygoteError as error:
             self._refuse(version, str(error), transient=error.transient)
-        except (RefusedError, ManifestError, CorruptError, WireError) as error:
+        except CorruptError as error:
+            self._refuse(version, str(error), transient=True, first_pause_s=math.inf)  # seldom: it may be very large
+        except (RefusedError, ManifestError, WireError) as error:
             self._refuse(version, str(error))
         except OSError as error:
             self._refuse(version, f"R cannot be started: {error}", transient=True)
@@ -222,13 +224,15 @@ class Versions:
             version.attempts = 0
             self._metrics.load.observe(time.monotonic() - started)
 
-    def _refuse(self, version: Version, reason: str, *, transient: bool = False) -> None:
+    def _refuse(
+        self, version: Version, reason: str, *, transient: bool = False, first_pause_s: float | None = None
+    ) -> None:
         if version.state is VersionState.DRAINING:
             return
         now = time.monotonic()
         if version.state is VersionState.READY:  # its zygote died and could not be loaded anew
             self._workers.perform(self._workers.pool.remove_version(version.key, now))
-        version.refuse(reason, now, transient=transient, first_pause_s=self._settings.poll_s)
+        version.refuse(reason, now, transient=transient, first_pause_s=first_pause_s or self._settings.poll_s)
         log.error("scorer.version.unavailable", model=version.model, version=version.version, reason=reason)
         self._changed()
 

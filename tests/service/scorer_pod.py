@@ -87,17 +87,23 @@ def vector(*inputs: Field) -> Signature:
 class Scorer:
     """A running `python -m scorer`."""
 
-    def __init__(self, folder: Path, store: Path, **settings: str | int | float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: Path | str,
+        environment: Mapping[str, str] | None = None,
+        **settings: str | int | float,
+    ) -> None:
         self.key = Ed25519PrivateKey.generate()
         self.keys_file = folder / "keys.pem"
         self.trust(self.key)
         run_dir = Path(os.path.realpath(folder)) / "run"
         self.run_dir = run_dir if len(str(run_dir)) < 60 else Path(f"/tmp/sgt-{os.getpid()}-{id(self):x}")
         self.log = folder / "log"
-        environment = {
+        whole = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
-            "SCORER_STORE_URL": store.as_uri(),
+            "SCORER_STORE_URL": store if isinstance(store, str) else store.as_uri(),
             "SCORER_GATEWAY_KEYS_FILE": str(self.keys_file),
             "SCORER_R_LIBS": str(r.LIBRARY.resolve()),
             "SCORER_RUN_DIR": str(self.run_dir),
@@ -106,10 +112,11 @@ class Scorer:
             "SCORER_POLL_S": "0.2",
             "SCORER_WORKERS": "2",
         } | {f"SCORER_{name.upper()}": str(value) for name, value in settings.items()}
+        whole |= environment or {}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "scorer"],
-                env=environment,
+                env=whole,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
@@ -235,14 +242,20 @@ def request(model: Model, columns: Mapping[str, Column], items: Sequence[int] | 
 
 
 @contextmanager
-def scorer(folder: Path, *models: Model, **settings: str | int | float) -> Iterator[Scorer]:
-    """A scorer with these models in its store (`folder/store`), not waited for."""
+def scorer(
+    folder: Path,
+    *models: Model,
+    url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    **settings: str | int | float,
+) -> Iterator[Scorer]:
+    """A scorer with these models in its store (`folder/store`, or another by `url`), not waited for."""
     store = folder / "store"
     (store / "models").mkdir(parents=True, exist_ok=True)
     for model in models:
         model.publish(store)
     r.install_library()
-    running = Scorer(folder, store, **settings)
+    running = Scorer(folder, url or store, environment, **settings)
     try:
         yield running
     finally:
