@@ -220,7 +220,7 @@ def test(
     while arguments and arguments[0] in (*checks.PYTEST_PARTS, "r"):
         parts.append(arguments.pop(0))
     if parts != ["unit"]:
-        _set_up()
+        _set_up(for_tests=not parts or "stack" in parts or "r" in parts)
     code = 0
     if not parts or "r" in parts:
         began = time.monotonic()
@@ -262,12 +262,12 @@ def lock() -> None:
         _fail(str(error))
 
 
-def _set_up() -> None:
+def _set_up(*, for_tests: bool = False) -> None:
     """What every command that runs R needs: programs, R packages and our own; a second time it takes milliseconds."""
     from devkit import r, system
 
     try:
-        for note in system.install_missing():
+        for note in system.install_missing(for_tests=for_tests):
             err.print(note, markup=False)
         began = time.monotonic()
         if r.install_library():

@@ -40,6 +40,15 @@ def test_a_missing_r_package_is_named_by_its_own_name_and_debians(path: Path) ->
     ]
 
 
+def test_the_packages_of_the_model_classes_are_asked_for_by_tests_alone(path: Path) -> None:
+    _program(path, "Rscript", 'for name; do [ "$name" = gbm ] && echo gbm; done; true')
+    _program(path, "redis-server", "")
+    system.install_missing()
+    with pytest.raises(system.MissingError) as error:
+        system.install_missing(for_tests=True)
+    assert "the R package gbm is missing: sudo apt-get install r-cran-gbm" in error.value.lines
+
+
 def test_without_redis_it_goes_on_and_says_so(path: Path) -> None:
     _program(path, "Rscript", "")
     assert "Redis is missing (sudo apt-get install redis-server)" in system.install_missing()
