@@ -23,6 +23,7 @@ from gateway.core.contract import Contract
 from gateway.core.contract.tokens import Steps
 from gateway.core.contracts import Contracts
 from gateway.core.policy import Grant, Policy
+from gateway.core.uploads import Uploads
 from gateway.metrics import Metrics
 from gateway.middleware.errors import request_id
 from gateway.settings import GatewaySettings
@@ -103,6 +104,7 @@ class Pipeline:
         self.forwarder = forwarder
         self.metrics = metrics
         self.in_flight = 0
+        self._uploads = Uploads()
         self._stages = {
             s: metrics.stage.labels(s) for s in ("authenticate", "read", "validate", "admit", "score", "write")
         }
@@ -185,7 +187,8 @@ class Pipeline:
         clock = time.perf_counter
         at = clock()
         limit, within_s = self.settings.max_body_bytes, self.settings.body_timeout_s
-        body = await read_body(receive, scope["headers"], limit=limit, within_s=within_s)
+        with self._uploads.sending(key, limits, within_s=within_s):
+            body = await read_body(receive, scope["headers"], limit=limit, within_s=within_s)
         at = self._lap("read", at)
         contract = self.contracts.of(asked.served.entry, asked.grant.rules.max_rows)
         try:
@@ -202,7 +205,11 @@ class Pipeline:
             at = self._lap("admit", at)
             item = self._item(asked, contract, frame, deadline_s, request)
             scope["state"]["on_client_left"] = lambda: self.forwarder.leave(item)
-            answer = await self.forwarder.score(item)
+            try:
+                answer = await self.forwarder.score(item)
+            finally:
+                # The connection keeps the scope until its next request: the rows and their answer would stay with it.
+                del scope["state"]["on_client_left"]
             at = self._lap("score", at)
             if answer.rows != frame.rows:
                 raise UpstreamError
