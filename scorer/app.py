@@ -126,6 +126,7 @@ class Pod:
         """End every R process and remove the run folder."""
         self.workers.perform(self.pool.shut(time.monotonic()))
         await self.versions.close()
+        await asyncio.to_thread(processes.kill_children)  # what model code had started and nobody has swept yet
 
 
 def _deliver(answer: Answer) -> None:

@@ -3,7 +3,8 @@
 Facts that force what is here. Workers are forked by zygotes, twice, so they become ours (PR_SET_CHILD_SUBREAPER) and we must
 wait for them. A pidfd becomes readable when its process dies: nothing polls and no signal handler is needed. Killed with
 SIGKILL we can do nothing more ourselves: a guard in a session of its own holds the read end of a pipe and kills the zygote's
-process group when the pipe closes.
+process group when the pipe closes, and then what had left the group (setsid in model code), known by the HOME that only this
+zygote's processes have.
 """
 
 from __future__ import annotations
@@ -14,12 +15,20 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
-_GUARD = 'read done && exit 0; kill -s KILL -- "-$1"; rm -rf -- "$2"'
+_GUARD = """
+read done && exit 0
+kill -s KILL -- "-$1"
+for process in /proc/[0-9]*; do
+  if grep -qsxzF "HOME=$2" "$process/environ"; then kill -s KILL "${process#/proc/}"; fi
+done
+rm -rf -- "$2"
+"""
 
 
 def become_subreaper() -> None:
@@ -157,6 +166,15 @@ def reap(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None
     except ChildProcessError:
         return True
+
+
+def kill_children(within_s: float = 1.0) -> None:
+    """SIGKILL to whatever is still our child, until nothing is or the time is over: the last thing a supervisor does."""
+    until = time.monotonic() + within_s
+    while (left := {pid for pid in children() if not reap(pid)}) and time.monotonic() < until:
+        for pid in left:
+            kill(pid)
+        time.sleep(0.005)
 
 
 def kill(pid: int) -> None:

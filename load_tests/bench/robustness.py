@@ -1,0 +1,286 @@
+"""What kills, stops and hostile neighbours cost: latency from the intended send time, failures, every answer compared.
+
+    python -m load_tests.bench.robustness kills    [--seconds 60]    # a worker killed every second, then one stopped every 5 s
+    python -m load_tests.bench.robustness hostile  [--seconds 5]     # a healthy model beside one that misbehaves
+    python -m load_tests.bench.robustness poison   [--rounds 10]     # one bad row among 64 callers
+
+Each starts a stack of its own, prints a table and ends with one line of JSON. Load is 80 % of what the same machine, asked by
+the same generator, answered at most just before (`--share`), so the generator's own work is in the capacity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from devkit import r
+from devkit.examples import rows_to_send
+from load_tests.bench.openloop import Gun, Report, Shot
+
+ROOT = Path(__file__).resolve().parents[2]
+HEALTHY, HOSTILE, DROPS = "boston-housing", "misbehaves", "drops-missing"
+TRAINED = {
+    HEALTHY: ROOT / "examples" / "models" / HEALTHY / "train.R",
+    HOSTILE: ROOT / "tests" / "models" / "hostile" / HOSTILE / "train.R",
+    DROPS: ROOT / "tests" / "models" / "hostile" / DROPS / "train.R",
+}
+PREDICT_S, GRACE_S = 2.0, 0.5
+ACTS = (
+    "error", "signal", "segfault", "quit", "quit_for_good", "loop", "loop_in_c", "leak", "stdout", "session",
+    "connections", "disk", "children", "twin", "stop_self",
+)  # fmt: skip
+WORKERS = 2
+#: What the callers of the misbehaving model do together: this many at once, over and over.
+TROUBLE_AT_ONCE = 2
+
+
+def workers_of(internal_url: str, model: str) -> list[int]:
+    """The workers of a model, those that do not listen yet left out."""
+    with urllib.request.urlopen(f"{internal_url}/status", timeout=10) as answer:  # noqa: S310 - our own address
+        workers = json.load(answer)["workers"]
+    return [w["pid"] for w in workers if w["model"] == model and w["pid"] and w["state"] != "starting"]
+
+
+class Kills:
+    """Sends signals to a model's workers, each at most once, oldest first. `count` says how many."""
+
+    def __init__(self, internal_url: str, model: str) -> None:
+        self._internal_url = internal_url
+        self._model = model
+        self._hit: set[int] = set()
+
+    @property
+    def count(self) -> int:
+        """Workers that were sent a signal."""
+        return len(self._hit)
+
+    @contextlib.asynccontextmanager
+    async def every(self, seconds: float, number: signal.Signals) -> AsyncIterator[None]:
+        """One signal every so many seconds for as long as the block lasts."""
+
+        async def send() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                pids = await asyncio.to_thread(workers_of, self._internal_url, self._model)
+                if left := [pid for pid in pids if pid not in self._hit]:
+                    self._hit.add(left[0])
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(left[0], number)
+
+        task = asyncio.create_task(send())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running stack."""
+
+    gateway_url: str
+    internal_url: str
+    headers: dict[str, str]
+    store: Path
+
+    def manifest(self, model: str) -> dict[str, Any]:
+        """What was packaged."""
+        found: dict[str, Any] = json.loads((self.store / "models" / model / "1" / "manifest.json").read_text())
+        return found
+
+    def gun(self) -> Gun:
+        """Fires at its gateway."""
+        return Gun(self.gateway_url, self.headers)
+
+    def healthy(self) -> list[Shot]:
+        """One request for each row of the healthy model's example, with its answer."""
+        manifest = self.manifest(HEALTHY)
+        answers = manifest["example"]["outputs"]["prediction"]
+        pairs = zip(rows_to_send(manifest), answers, strict=True)
+        return [shot(HEALTHY, row, repr([answer])) for row, answer in pairs]
+
+
+def shot(model: str, row: dict[str, Any], predictions: str | None) -> Shot:
+    """A request of one row; right is the answer that Python writes so, or any at all for None."""
+
+    def wrong(status: int, body: bytes) -> str | None:
+        if predictions is None:
+            return None
+        if status != 200:
+            return f"{status} {body[:200].decode(errors='replace')}"
+        got = repr(json.loads(body)["predictions"])
+        return None if got == predictions else f"{got} instead of {predictions}"
+
+    return Shot(f"/v1/models/{model}/score", json.dumps({"rows": [row]}).encode(), wrong)
+
+
+def dev(*arguments: str, **environment: str) -> str:
+    """`./dev`, as a user would."""
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "devkit", *arguments],
+        cwd=ROOT, env=os.environ | environment, check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@contextlib.contextmanager
+def stack(models: Sequence[str], **settings: str) -> Iterator[Target]:
+    """A stack of our own with these models, two workers and no limit that the load could reach."""
+    r.install_library()
+    name = f"bench-{os.getpid()}"
+    env = os.environ | r.environment()
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "store"
+        for model in models:
+            package = str(Path(folder) / model)
+            train = ["Rscript", "--vanilla", str(TRAINED[model]), package]
+            subprocess.run(train, env=env, check=True, capture_output=True)  # noqa: S603 - our own scripts
+            code = "a <- commandArgs(TRUE); invisible(scoregate::publish_model(a[[1L]], a[[2L]]))"
+            publish = ["Rscript", "--vanilla", "-e", code, package, store.as_uri()]
+            subprocess.run(publish, env=env, check=True, capture_output=True)  # noqa: S603
+        options = ("--detach", "--name", name, "--port", "0", "--rate", "100000000/minute", "--store", store.as_uri())
+        try:
+            dev("up", *options, "--scorer-workers", str(WORKERS), **settings)
+            status = json.loads(dev("status", "--json", "--name", name))
+            token = dev("token", "--name", name).strip()
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            where = Path(unquote(urlsplit(status["store"]).path))
+            yield Target(status["gateway_url"], status["scorer_internal_url"], headers, where)
+        finally:
+            dev("down", "--name", name, "--remove")
+
+
+def settings(predict_s: float = PREDICT_S) -> dict[str, str]:
+    """Times of the scorer under test."""
+    return {
+        "SCORER_MAX_PREDICT_S": str(predict_s),
+        "SCORER_PREDICT_GRACE_S": str(GRACE_S),
+        "SCORER_WORKER_FILE_MIB": "16",
+    }
+
+
+async def capacity(gun: Gun, shots: Sequence[Shot], seconds: float = 5.0) -> float:
+    """Right answers a second of 64 callers who ask as fast as they are answered."""
+    await gun.flood(shots, callers=64, seconds=1)
+    report = await gun.flood(shots, callers=64, seconds=seconds)
+    return report.right / report.took_s
+
+
+async def kills(target: Target, seconds: float, share: float) -> dict[str, Any]:
+    """It-must-show 1."""
+    shots = target.healthy()
+    result: dict[str, Any] = {"hang_grace_s": PREDICT_S + GRACE_S, "seconds": seconds}
+    async with target.gun() as gun:
+        most = result["capacity_per_s"] = round(await capacity(gun, shots), 1)
+        rate = result["rate_per_s"] = round(share * most, 1)
+        result["undisturbed"] = (await gun.fire(shots, rate_per_s=rate, seconds=seconds)).figures()
+        for name, number, every_s in (("killed", signal.SIGKILL, 1.0), ("stopped", signal.SIGSTOP, 5.0)):
+            hits = Kills(target.internal_url, HEALTHY)
+            async with hits.every(every_s, number):
+                figures = (await gun.fire(shots, rate_per_s=rate, seconds=seconds)).figures()
+            began = time.perf_counter()
+            while not workers_of(target.internal_url, HEALTHY) and time.perf_counter() - began < 30:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
+            result[name] = figures | {"workers_hit": hits.count, "back_s": round(time.perf_counter() - began, 2)}
+    return result
+
+
+async def hostile(target: Target, seconds: float, share: float) -> dict[str, Any]:
+    """It-must-show 2: the healthy model's p50 and p99 beside each act, over those of a well-behaved neighbour as busy."""
+    shots = target.healthy()
+    result: dict[str, Any] = {"seconds": seconds}
+    async with target.gun() as gun:
+        most = result["capacity_per_s"] = round(await capacity(gun, shots), 1)
+        rate = result["rate_per_s"] = round(share * most, 1)
+
+        async def beside(act: str | None) -> dict[str, Any]:
+            stop = asyncio.Event()
+
+            async def trouble() -> int:
+                count = 0
+                while not stop.is_set():
+                    await gun.pull(shot(HOSTILE, {"x": 1, "act": act}, None))
+                    count += 1
+                return count
+
+            makers = [asyncio.create_task(trouble()) for _ in range(TROUBLE_AT_ONCE if act else 0)]
+            report: Report = await gun.fire(shots, rate_per_s=rate, seconds=seconds)
+            stop.set()
+            return report.figures() | {"calls_of_the_other": sum(await asyncio.gather(*makers))}
+
+        result["alone"] = await beside(None)
+        result["none"] = await beside("none")
+        for act in ACTS:
+            result[act] = await beside(act)
+    return result
+
+
+async def poison(target: Target, rounds: int) -> dict[str, Any]:
+    """It-must-show 3: how long 64 callers wait with and without one bad row among theirs."""
+    result: dict[str, Any] = {"rounds": rounds}
+    async with target.gun() as gun:
+        for act in ("none", "error", "signal"):
+            took: list[float] = []
+            right = 0
+            for _ in range(rounds):
+                held = [asyncio.create_task(gun.pull(shot(HOSTILE, {"x": 1, "act": "nap"}, None))) for _ in range(3)]
+                await asyncio.sleep(0.1)
+                rows = [{"x": n + 0.1, "act": act if n == 37 else "none"} for n in range(64)]
+                began = time.perf_counter()
+                calls = [gun.pull(shot(HOSTILE, row, repr([2 * (n + 0.1)]))) for n, row in enumerate(rows)]
+                right += (await asyncio.gather(*calls)).count(None)
+                took.append(time.perf_counter() - began)
+                await asyncio.gather(*held)
+            result[act] = {"right_of": [right, 64 * rounds], "median_ms": round(1000 * statistics.median(took), 1)}
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    """For a reader."""
+    lines = [", ".join(f"{name} {value}" for name, value in result.items() if not isinstance(value, dict))]
+    for name, figures in result.items():
+        if isinstance(figures, dict):
+            lines.append(f"{name:>14}  " + "  ".join(f"{key} {value}" for key, value in figures.items()))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure one of the three, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["kills", "hostile", "poison"])
+    parser.add_argument("--seconds", type=float, default=None, help="of each measurement; 60 for kills, 5 for hostile")
+    parser.add_argument("--share", type=float, default=None, help="of capacity; 0.8 for kills, 0.3 for hostile")
+    parser.add_argument("--rounds", type=int, default=10)
+    given = parser.parse_args()
+    if given.what == "kills":
+        with stack([HEALTHY], **settings()) as target:
+            result = asyncio.run(kills(target, given.seconds or 60, given.share or 0.8))
+    elif given.what == "hostile":
+        with stack([HEALTHY, HOSTILE], **settings()) as target:
+            result = asyncio.run(hostile(target, given.seconds or 5, given.share or 0.3))
+    else:
+        with stack([HOSTILE], **settings()) as target:
+            result = asyncio.run(poison(target, given.rounds))
+    print(table(result))
+    print(json.dumps({"benchmark": given.what, **result}))
+
+
+if __name__ == "__main__":
+    main()
