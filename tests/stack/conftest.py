@@ -42,6 +42,7 @@ def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def publish(store: Path, train: Path, *arguments: str) -> None:
     """Train a model and publish it, in R."""
+    r.install_library()
     library = r.environment()
     package = store.parent / f"package-{train.parent.name}-{'-'.join(arguments)}"
     env = os.environ | library
