@@ -1,6 +1,6 @@
 # earth: the response; where it was fitted on a factor, the response of each level (probabilities with
-# glm = list(family = binomial), else the regressions' values) and their first maximum, which is the class that predict()
-# gives, but also among missing values, where predict() fails.
+# glm = list(family = binomial), else the regressions' values) and their first maximum: the class that predict() gives,
+# but also among missing values, where predict() fails.
 
 model_predict.earth <- function(model, newdata, options) {
   response <- stats::predict(model, newdata, type = "response")

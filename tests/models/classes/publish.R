@@ -9,9 +9,15 @@ source(file.path(here, "fits.R"), encoding = "UTF-8")
 training <- typed_rows(400L, 1L)
 responses <- c("y", "two", "three", "count", "time", "status")
 
+# Those whose functions stand in formulas, or that only fit when attached.
+suppressPackageStartupMessages({
+  library(survival)
+  library(mgcv)
+  library(earth)
+})
+
 for (class in arguments[-(1:2)]) {
   set.seed(3)
-  for (package in c("survival", "mgcv", "earth")) suppressPackageStartupMessages(library(package, character.only = TRUE))
   fitted <- suppressWarnings(fits[[class]](training))
   dir <- file.path(arguments[2L], class)
   do.call(scoregate::package_model, c(
