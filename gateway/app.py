@@ -52,8 +52,7 @@ class Gateway:
             issuers=settings.issuers,
             admission=policy.admission,
         )
-        store = RedisCounterStore(settings.redis_url) if settings.redis_url else None
-        self._admission = Admission(store, observer=self.metrics)
+        self._admission = Admission(counter_store(settings), observer=self.metrics)
         self._contracts = Contracts(settings.max_rows)
         self._pods = PodClient(
             settings.scorer_urls,
@@ -139,6 +138,15 @@ class Gateway:
             models={name: model.default for name, model in self._pods.index.models.items()},
             unready=[f"{v.entry.model}@{v.entry.version}" for v in served if not v.ready],
         )
+
+
+def counter_store(settings: GatewaySettings) -> RedisCounterStore | None:
+    """Where callers are counted together; None where each process counts for itself. Raises as `build` does."""
+    if settings.redis_url is None:
+        return None
+    secret = settings.redis_password_file
+    password = Path(secret).read_text(encoding="utf-8").strip() if secret else None
+    return RedisCounterStore(settings.redis_url, password=password, ca_file=settings.redis_ca_file)
 
 
 def build(settings: GatewaySettings) -> Gateway:

@@ -44,6 +44,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         str | None,
         Doc("Where limits are counted; none counts in each process' own memory, which is not exact for several."),
     ] = None
+    redis_password_file: Annotated[
+        str | None, Doc("File with Redis' password, so that the URL need not hold it; a user's name stays there.")
+    ] = None
+    redis_ca_file: Annotated[
+        str | None, Doc("PEM file of the CA that signed Redis' certificate, if not public; with `rediss://` only.")
+    ] = None
     trusted_proxies: Annotated[tuple[str, ...], Doc("Networks (CIDR) whose X-Forwarded-For is believed.")] = ()
     failed_logins: Annotated[
         str, Doc("Failed authentications per address before 429, as N/second, minute, hour or day.")
@@ -77,6 +83,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"GATEWAY_SCORER_URLS: {url!r} must begin with http:// or https://")
         if not self.authority.startswith("https://"):
             raise ValueError("GATEWAY_AUTHORITY must begin with https://: keys over plain HTTP could be anyone's")
+        if self.redis_ca_file and not (self.redis_url or "").startswith("rediss"):
+            raise ValueError("GATEWAY_REDIS_CA_FILE is of use only with a GATEWAY_REDIS_URL that begins with rediss")
         for name, values in (
             ("SCORER_URLS", self.scorer_urls),
             ("TENANTS", self.tenants),

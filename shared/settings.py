@@ -2,7 +2,8 @@
 
 A service has one frozen msgspec.Struct of settings, whose fields carry their documentation in `Annotated[T, Doc(...)]`; it is
 the only reader of the environment there, and docs/reference/settings.md is made from it. A field named `max_rows` of a class
-with prefix `GATEWAY_` is `GATEWAY_MAX_ROWS`. Secrets are given as files, so a setting's value is never a secret.
+with prefix `GATEWAY_` is `GATEWAY_MAX_ROWS`. Secrets are given as files;
+a URL may hold a password too, so no value is ever printed or logged.
 """
 
 from __future__ import annotations

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app import counter_store
 from gateway.core.admission import Admit, Admitted, CounterStore, Decision, Group, Refused, Release, StoreAwayError
 from gateway.core.gcra import scale
 from gateway.core.limits import Limits, Quota, Rate
 from gateway.shell.limits_memory import MemoryCounterStore
 from gateway.shell.limits_redis import MAX_ASKS_PER_CALL, RedisCounterStore, keys
 from tests.service.limits_servers import RedisServer, needs_redis, running
+from tests.unit.test_gateway_settings import settings
 
 HOUR = 3600
 DAY = 86_400
@@ -271,6 +273,24 @@ async def test_one_callers_broken_counter_is_not_anothers(single: RedisServer, c
     assert isinstance(broken, StoreAwayError)
     assert not isinstance(fine, StoreAwayError)
     await store.aclose()
+
+
+@needs_redis
+async def test_the_password_comes_from_a_file() -> None:
+    with tempfile.TemporaryDirectory(prefix="sg") as folder, running(Path(folder)) as server:
+        server.cli("CONFIG", "SET", "requirepass", "hush")
+        file = Path(folder) / "password"
+        file.write_text("hush\n", encoding="utf-8")
+        for secret in (str(file), None):
+            store = counter_store(settings(redis_url=server.url, redis_password_file=secret))
+            assert store is not None
+            if secret is None:
+                with pytest.raises(StoreAwayError):
+                    await store.probe()
+            else:
+                await store.probe()
+                assert "hush" not in repr(store)
+            await store.aclose()
 
 
 async def test_an_absent_redis_is_away_and_its_password_is_not_told() -> None:

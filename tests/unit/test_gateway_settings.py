@@ -1,0 +1,37 @@
+"""Rules between the gateway's settings, and what it makes of those for Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import counter_store
+from gateway.settings import GatewaySettings
+
+
+def settings(**changes: Any) -> GatewaySettings:
+    least: dict[str, Any] = {
+        "scorer_urls": ("http://scorer:8080",),
+        "internal_key_file": "key.pem",
+        "policy_file": "policy.yaml",
+        "tenants": ("11111111-1111-4111-8111-111111111111",),
+        "audiences": ("api://scoregate",),
+    }
+    return GatewaySettings(**least | changes)
+
+
+def test_without_redis_there_is_no_shared_store() -> None:
+    assert counter_store(settings()) is None
+
+
+def test_a_password_file_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        counter_store(settings(redis_url="redis://redis", redis_password_file=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize("url", [None, "redis://redis:6379"])
+def test_a_ca_for_redis_without_tls_is_a_mistake(url: str | None) -> None:
+    with pytest.raises(ValueError, match="GATEWAY_REDIS_CA_FILE"):
+        settings(redis_url=url, redis_ca_file="ca.pem")
