@@ -150,6 +150,8 @@ class Store:
             raise StoreError(f"there is no such folder or container: {_first_line(error)}") from error
         except Exception as error:
             raise StoreError(_first_line(error)) from error
+        if not found and self._index.versions:  # a folder that is not mounted looks like that
+            raise StoreError("it lists no model at all any more; nothing is retracted")
         there = [item for item in found if (item.model, item.version) not in retracted]
         chosen = {model: promotion for model, (_, promotion) in self._promoted.items()}
         self._keep_index(there, chosen)

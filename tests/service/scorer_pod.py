@@ -251,7 +251,8 @@ def scorer(
 ) -> Iterator[Scorer]:
     """A scorer with these models in its store (`folder/store`, or another by `url`), not waited for."""
     store = folder / "store"
-    (store / "models").mkdir(parents=True, exist_ok=True)
+    if url is None:
+        (store / "models").mkdir(parents=True, exist_ok=True)
     for model in models:
         model.publish(store)
     r.install_library()
