@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import random
 import socket
-import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from scorer.shell import processes
 from scorer.shell.environment import allowed_cores
 from scorer.shell.keys import TokenCheck
 from scorer.shell.metrics import ScorerMetrics
+from scorer.shell.run_folder import RunFolder
 from scorer.shell.store import Store
 from scorer.shell.versions import Versions
 from scorer.shell.workers import WorkerLimits, Workers
@@ -48,7 +48,8 @@ class Pod:
         self.settings = settings
         self.tokens = TokenCheck(Path(settings.gateway_keys_file))
         slots = settings.workers or allowed_cores()
-        run_dir = _run_dir(settings.run_dir)
+        self.folder = RunFolder(settings.run_dir)
+        run_dir = self.folder.path
         cache = Path(settings.cache_dir) if settings.cache_dir else run_dir / "cache"
         self.metrics = ScorerMetrics()
         self.pool = Pool(PoolLimits(slots, settings.queue_rows, settings.max_run_rows, settings.worker_idle_s))
@@ -126,19 +127,12 @@ class Pod:
         """End every R process and remove the run folder."""
         self.workers.perform(self.pool.shut(time.monotonic()))
         await self.versions.close()
+        await asyncio.to_thread(self.folder.remove)
         await asyncio.to_thread(processes.kill_children)  # what model code had started and nobody has swept yet
 
 
 def _deliver(answer: Answer) -> None:
     deliver(answer)
-
-
-def _run_dir(setting: str) -> Path:
-    if not setting:
-        return Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))  # short, and private by mkdtemp
-    root = Path(setting)
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="", dir=root))
 
 
 def _starlette(routes: list[Route]) -> Starlette:
