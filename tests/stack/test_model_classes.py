@@ -78,13 +78,15 @@ def test_requests_that_share_predictions_get_the_same_bits(serving: Stack, folde
         signature = client.model(model).signature
         columns = table_of(read_csv(lines, signature.inputs).columns).as_columns(f.name for f in signature.inputs)
     with connection.client(rows_per_request=1, concurrency=8) as alone, connection.client(rows_per_request=7) as few:
-        here = expected_columns(folder / model, signature, columns)
+        all_in_r = expected_columns(folder / model, signature, columns)
+        here = {name: values[:60] for name, values in all_in_r.items()}
+        first = {name: values[:60] for name, values in columns.items()}
         with ThreadPoolExecutor(2) as pool:
-            answers = list(pool.map(lambda one: one.score_binary(model, columns).columns, (alone, few)))
+            answers = list(pool.map(lambda one: one.score_binary(model, first).columns, (alone, few)))
     for answer in answers:
         there = {field.name: as_r_has_it(field, answer[field.name]) for field in signature.outputs}
         found = compare(here, there)
-        assert (found.rows, found.bits) == (150, 0), "\n".join(map(str, found.first))
+        assert (found.rows, found.bits) == (60, 0), "\n".join(map(str, found.first))
 
 
 @pytest.mark.parametrize("model", CLASSES)

@@ -13,7 +13,7 @@ model_predict.earth <- function(model, newdata, options) {
 }
 
 model_inputs.earth <- function(model) {
-  if (is.null(model$terms)) model$namesx.org else terms_inputs(model$terms)
+  if (is.null(model$terms)) model$namesx else terms_inputs(model$terms)
 }
 
 model_levels.earth <- function(model, sample) {

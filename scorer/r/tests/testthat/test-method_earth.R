@@ -22,3 +22,9 @@ test_that("fitted on a factor it answers class and each level's response", {
   expect_identical(answer$prob.yes, as.vector(predict(two, typed[3, ], type = "response")))
   expect_identical(answer$prob.no, 1 - answer$prob.yes)
 })
+
+test_that("fitted on a matrix, the columns are known by name", {
+  fit <- earth::earth(typed[c("z", "x")], typed$y)
+  expect_identical(model_inputs(fit), c("z", "x"))
+  expect_answers(pack(fit, typed), typed, list(prediction = predict(fit, typed[c("z", "x")])))
+})
