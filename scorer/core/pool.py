@@ -12,6 +12,9 @@ moment it is chosen; waiting calls of one batchable version go together up to `m
 used; the queue is bounded in rows, and by what can still be done before a call's deadline; each version keeps one worker,
 grows while work waits, and idle ones go. At a call's deadline it is answered and the run goes on: only `max_predict_s` ends
 a worker.
+
+A call of very many rows is cut into pieces that last about `large_piece_s` each; at most `large_workers` of them run at once,
+and between two of a version its other calls have their turn. A worker that has grown or run often is replaced, the new one first.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from scorer.core.cost import Cost
+from scorer.core.cost import Cost, Demand
 from scorer.core.states import WORKER_MOVES, WorkerState, move
 from shared.errors import (
     DeadlineExceededError,
@@ -39,19 +42,30 @@ from shared.wire import Frame, ItemError, TensorSpec, WireError, merge, split, t
 
 Key = tuple[str, str]
 _LEAST_RETRY_AFTER_MS = 50
+_LEAST_PIECE_ROWS = 64
 _OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
 _PROMPT_S = 0.1  # a ping is answered in a millisecond; later than this, work does not wait for the one who owes it
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """`slots` predictions at once; rows that may wait; rows of one merged run; seconds until an extra idle worker goes."""
+    """`slots` predictions at once; rows that may wait; rows of one merged run; seconds until an extra idle worker goes.
+
+    Calls above `large_rows` are cut. A worker is replaced after `max_runs` runs (0: never), or, once it is `renew_age_s` old, when
+    it has grown too far, which is looked at every `measure_s`.
+    """
 
     slots: int
     max_waiting_rows: int = 200_000
     max_run_rows: int = 4096
     idle_s: float = 60.0
     max_backoff_s: float = 30.0
+    large_rows: int = 4096
+    large_piece_s: float = 0.025
+    large_workers: int = 2
+    max_runs: int = 0
+    measure_s: float = 2.0
+    renew_age_s: float = 5.0
 
 
 # --- work
@@ -72,22 +86,35 @@ class Call:
     waiting_rows: int = 0
     frames: dict[int, tuple[int, Frame]] = field(default_factory=dict)  # first item -> (how many, their rows)
     errors: dict[int, ItemError] = field(default_factory=dict)
+    parts: dict[int, dict[int, Frame]] = field(default_factory=dict)  # item that was cut -> first row -> its answer
 
     @property
     def missing(self) -> int:
         """Items without an answer yet."""
         return len(self.items) - sum(count for count, _ in self.frames.values()) - len(self.errors)
 
+    def add(self, portion: Portion, frame: Frame) -> None:
+        """The answer to a portion. A piece waits for the item's others."""
+        if portion.start is None:
+            self.frames[portion.first] = (portion.count, frame)
+            return
+        parts = self.parts.setdefault(portion.first, {})
+        parts[portion.start] = frame
+        if sum(part.rows for part in parts.values()) == self.items[portion.first]:
+            self.frames[portion.first] = (1, merge([part for _, part in sorted(parts.items())]))
+            del self.parts[portion.first]
+
 
 @dataclass(slots=True, eq=False)
 class Portion:
-    """Items `first` to `first + count` of a call, and their rows."""
+    """Items `first` to `first + count` of a call, and their rows; or a piece of one item, from its row `start` on."""
 
     call: Call
     first: int
     count: int
     frame: Frame
     kills: int = 0
+    start: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +125,7 @@ class Run:
     portions: tuple[Portion, ...]
     frame: Frame
     started_s: float
+    large: bool = False  # of a call that was cut
 
     @property
     def items(self) -> int:
@@ -113,7 +141,12 @@ class Cause(StrEnum):
     STOPPED = "stopped"  # killed: something had stopped it (SIGSTOP), which is not its rows' doing
     UNANSWERED = "unanswered"  # killed: it did not answer a ping, or its connection broke
     RETIRED = "retired"  # idle for long, replaced, or its version is gone
+    GROWN = "grown"  # replaced: its own memory had grown too far
+    WORN = "worn"  # replaced: after as many runs as one may have
     NOT_STARTED = "not_started"
+
+
+ORDERLY = frozenset({Cause.RETIRED, Cause.GROWN, Cause.WORN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +195,14 @@ class Answer:
     refused: ScoregateError | None = None
 
 
-Effect = Fork | Send | End | Answer
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Read the worker's private memory and call `measured`; it gets no work until then."""
+
+    worker: int
+
+
+Effect = Fork | Send | End | Answer | Measure
 
 
 # --- state
@@ -181,6 +221,11 @@ class Worker:
     checked_s: float = 0.0  # when the ping left that it has to answer
     retire: bool = False  # ends as soon as it is idle
     cause: Cause | None = None  # why it was told to end
+    born_s: float = 0.0
+    measured_s: float = 0.0
+    measured_runs: int = -1
+    renew: Cause | None = None  # why it is to be replaced
+    replacement: int | None = None  # who is to take its place
 
     def may_serve(self, now: float) -> bool:
         """Whether work can be kept for it: it stays, and owes no ping for long (then it may be stopped or hung)."""
@@ -205,6 +250,10 @@ class Line:
     retry: bool = True  # whether rows may be scored again after a crash
     waiting: deque[Portion] = field(default_factory=deque)
     apart: deque[tuple[Portion, ...]] = field(default_factory=deque)  # runs to repeat in smaller parts, first
+    large: deque[Portion] = field(default_factory=deque)  # pieces of calls that were cut
+    after_piece: bool = False  # the last run was one: another call's turn
+    growth_bytes: float = math.inf  # private memory a worker may add to what it was forked with
+    forked_bytes: float | None = None  # what a new worker has
     waiting_rows: int = 0
     waiting_calls: int = 0
     used_s: float = 0.0  # virtual time: who has used least goes next
@@ -216,15 +265,26 @@ class Line:
         """Whether anything open waits; drops what nobody waits for any more."""
         while self.apart and not any(p.call.open for p in self.apart[0]):
             self.apart.popleft()
-        while self.waiting and not self.waiting[0].call.open:
-            self.waiting.popleft()
-        return bool(self.apart or self.waiting)
+        for waiting in (self.waiting, self.large):
+            while waiting and not waiting[0].call.open:
+                waiting.popleft()
+        return bool(self.apart or self.waiting or self.large)
+
+    def can_start(self, *, large: bool) -> bool:
+        """Whether something waits that may start now; `large`: whether another piece may."""
+        return self.has_work() and bool(self.apart or self.waiting or (large and self.large))
+
+    def waits_s(self, now: float) -> float:
+        """How long ago the oldest call arrived that has not all of its runs."""
+        waiting = [queue[0].call.arrived_s for queue in (self.waiting, self.large) if self.has_work() and queue]
+        return max(0.0, now - min(waiting)) if waiting else 0.0
 
     def backlog_s(self, max_run_rows: int) -> float:
         """Worker-seconds that wait."""
         if not self.waiting_calls:
             return 0.0
         runs = math.ceil(self.waiting_rows / max_run_rows) if self.batchable else self.waiting_calls
+        runs = max(runs, len(self.large))
         return self.cost.predict_s(self.waiting_rows, max(1, runs))
 
 
@@ -236,23 +296,38 @@ class Pool:
         self.lines: dict[Key, Line] = {}
         self.workers: dict[int, Worker] = {}
         self.late = 0  # answers of R for calls that had gone
+        self.demand = Demand(limits.slots)
+        self._used_s = 0.0  # worker-seconds of runs that have ended
+        self._measuring: int | None = None
         self._numbers = itertools.count(1)
         self._open_calls: set[Call] = set()
 
     # versions
 
     def add_version(
-        self, key: Key, signature: Signature, *, batchable: bool, cost: Cost, now: float, retry: bool = True
+        self,
+        key: Key,
+        signature: Signature,
+        *,
+        batchable: bool,
+        cost: Cost,
+        now: float,
+        retry: bool = True,
+        growth_bytes: float = math.inf,
     ) -> list[Effect]:
-        """Serve it from now on. For one that is already served: take what may have changed, replace its workers one by one."""
+        """Serve it from now on. For one that is already served: take what may have changed, replace its workers one by one.
+
+        `growth_bytes`: private memory a worker may add to what it was forked with before it is forked anew.
+        """
         line = self.lines.get(key)
         if line is None:
             inputs, outputs = tensor_specs(signature.inputs), tensor_specs(signature.outputs)
-            self.lines[key] = Line(key, inputs, outputs, batchable, cost, retry)
+            line = self.lines[key] = Line(key, inputs, outputs, batchable, cost, retry)
         else:
             line.batchable, line.fork_at_s, line.deaths, line.leaving = batchable, 0.0, 0, False
             for worker in self._of(key):
                 worker.retire = True
+        line.growth_bytes, line.forked_bytes = growth_bytes, None
         return self._plan(now)
 
     def remove_version(self, key: Key, now: float) -> list[Effect]:
@@ -275,7 +350,9 @@ class Pool:
         if not line.has_work():  # back from having none: no credit for the time it did not ask
             active = [other.used_s for other in self.lines.values() if other is not line and other.has_work()]
             line.used_s = max(line.used_s, min(active, default=0.0))
-        if line.batchable or len(call.items) == 1:
+        if line.batchable and call.frame.rows > self.limits.large_rows:
+            line.large.extend(self._pieces(line, call))
+        elif line.batchable or len(call.items) == 1:
             line.waiting.append(Portion(call, 0, len(call.items), call.frame))
         else:
             frames = split(line.inputs, call.frame, call.items)
@@ -302,6 +379,8 @@ class Pool:
         """It listens."""
         if (worker := self.workers.get(number)) is not None and worker.state is WorkerState.STARTING:
             worker.become(WorkerState.IDLE, now)
+            for old in self._of(worker.key):
+                old.retire = old.retire or old.replacement == number
         return self._plan(now)
 
     def worker_gone(self, number: int, now: float, *, jitter: float = 0.5) -> list[Effect]:
@@ -309,9 +388,13 @@ class Pool:
         worker = self.workers.pop(number, None)
         if worker is None:
             return []
+        if self._measuring == number:
+            self._measuring = None
+        if worker.run is not None:
+            self._used_s += max(0.0, now - worker.run.started_s)
         line = self.lines.get(worker.key)
         # Only deaths without a run count: what dies of its rows is narrowed to them, and others' rows need a worker soon.
-        if line is not None and worker.run is None and worker.cause is not Cause.RETIRED:
+        if line is not None and worker.run is None and worker.cause not in ORDERLY:
             line.deaths += 1
             if line.deaths > 1:
                 line.fork_at_s = now + min(self.limits.max_backoff_s, 0.05 * 2 ** min(line.deaths, 16) * (0.5 + jitter))
@@ -354,32 +437,57 @@ class Pool:
             worker.retire = True
         return self._plan(now)
 
+    def measured(self, number: int, private_bytes: float | None, now: float) -> list[Effect]:
+        """What a `Measure` found, None if nothing. One that has grown too far is replaced."""
+        if self._measuring == number:
+            self._measuring = None
+        worker = self.workers.get(number)
+        if worker is None or worker.state is not WorkerState.CHECKED:
+            return self._plan(now)
+        since = worker.since_s
+        worker.become(WorkerState.IDLE, now)
+        worker.since_s = since
+        line = self.lines[worker.key]
+        if private_bytes is not None:
+            if not worker.runs:
+                line.forked_bytes = private_bytes
+            elif private_bytes - (line.forked_bytes or 0.0) > line.growth_bytes:
+                worker.renew = worker.renew or Cause.GROWN
+        return self._plan(now)
+
     def run_done(self, number: int, result: Frame | Failure, now: float, *, retire: bool = False) -> list[Effect]:
         """The worker answered its run. `retire`: it asked to be replaced."""
         worker = self.workers.get(number)
         if worker is None or worker.run is None or worker.state is not WorkerState.BUSY:
             return []
         run, worker.run = worker.run, None
+        self._used_s += max(0.0, now - run.started_s)
         worker.runs += 1
         worker.retire = worker.retire or retire
+        if 0 < self.limits.max_runs <= worker.runs:
+            worker.renew = worker.renew or Cause.WORN
         worker.become(WorkerState.IDLE, now)
         line = self.lines[run.key]
         line.deaths = 0
         if isinstance(result, Frame) and result.rows != run.frame.rows:
             result = Failure("wrong_length", f"R answered {result.rows} rows for {run.frame.rows}")
         if isinstance(result, Failure):
-            return self._retry_halves(line, run, result) + self._plan(now)
+            return self._retry_halves(line, run, result) + self._measure(worker, now) + self._plan(now)
         line.cost.learn(run.frame.rows, now - run.started_s)
-        return self._deliver(line, run, result) + self._plan(now)
+        return self._deliver(line, run, result) + self._measure(worker, now) + self._plan(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: workers idle for long, forks that were put off. Call it a few times a second."""
         effects: list[Effect] = []
+        self.demand.observe(self.used_s(now), self._waiting_s(), now)
+        for worker in list(self.workers.values()):
+            effects += self._measure(worker, now)
         for line in self.lines.values():
             own = self._of(line.key)
+            effects += self._renew(line, own, now)
             spare = [w for w in own if w.state is WorkerState.IDLE and now - w.since_s >= self.limits.idle_s]
             keep = 0 if line.leaving else 1
-            staying = sum(w.state is not WorkerState.ENDING and not w.retire for w in own)
+            staying = sum(w.state not in {WorkerState.STARTING, WorkerState.ENDING} and not w.retire for w in own)
             for worker in sorted(spare, key=lambda w: w.since_s):
                 if staying <= keep or line.has_work():
                     break
@@ -406,13 +514,12 @@ class Pool:
 
     def backlog_s(self, now: float) -> float:
         """Worker-seconds of what waits and of what still runs."""
-        waiting = sum(line.backlog_s(self.limits.max_run_rows) for line in self.lines.values())
-        running = 0.0
-        for worker in self.workers.values():
-            if worker.run is not None:
-                cost = self.lines[worker.run.key].cost.predict_s(worker.run.frame.rows)
-                running += max(0.0, worker.run.started_s + cost - now)
-        return waiting + running
+        return self._waiting_s() + sum(self._left_s(worker, now) for worker in self.workers.values())
+
+    def used_s(self, now: float) -> float:
+        """Worker-seconds of predictions since the start, those that run included."""
+        running = (now - w.run.started_s for w in self.workers.values() if w.run is not None)
+        return self._used_s + sum(max(0.0, seconds) for seconds in running)
 
     # --- inside
 
@@ -430,12 +537,91 @@ class Pool:
     def _of(self, key: Key) -> list[Worker]:
         return [worker for worker in self.workers.values() if worker.key == key]
 
+    def _waiting_s(self) -> float:
+        return sum(line.backlog_s(self.limits.max_run_rows) for line in self.lines.values())
+
+    def _left_s(self, worker: Worker, now: float) -> float:
+        """Predicted seconds until the worker's run ends; 0 if it should have."""
+        if worker.run is None:
+            return 0.0
+        cost_s = self.lines[worker.run.key].cost.predict_s(worker.run.frame.rows)
+        return max(0.0, worker.run.started_s + cost_s - now)
+
+    def _measure(self, worker: Worker, now: float) -> list[Effect]:
+        """Have an idle worker measured that has worked since the last time, or never; one at a time."""
+        if self._measuring is not None or worker.state is not WorkerState.IDLE or worker.retire or worker.renew:
+            return []
+        first = not worker.runs and worker.measured_runs < 0
+        if worker.runs <= worker.measured_runs or not (first or now - worker.measured_s >= self.limits.measure_s):
+            return []
+        since = worker.since_s
+        worker.become(WorkerState.CHECKED, now)
+        worker.since_s, worker.checked_s = since, math.inf  # it owes no ping
+        worker.measured_s, worker.measured_runs = now, worker.runs
+        self._measuring = worker.number
+        return [Measure(worker.number)]
+
+    def _renew(self, line: Line, own: Sequence[Worker], now: float) -> list[Effect]:
+        """Order who is to take a worn worker's place: one at a time in each version."""
+        if line.leaving or now < line.fork_at_s or any(w.replacement in self.workers for w in own):
+            return []
+        for worker in own:
+            if worker.renew is None or worker.retire or worker.state is WorkerState.ENDING:
+                continue
+            if now - worker.born_s >= self.limits.renew_age_s:
+                fork = self._order(line, now)
+                worker.replacement = fork.worker
+                return [fork]
+        return []
+
+    def _order(self, line: Line, now: float) -> Fork:
+        worker = Worker(next(self._numbers), line.key, WorkerState.STARTING, now, born_s=now)
+        self.workers[worker.number] = worker
+        return Fork(line.key, worker.number)
+
+    def _room_for_pieces(self) -> int:
+        """How many more pieces may run now."""
+        running = sum(worker.run is not None and worker.run.large for worker in self.workers.values())
+        return self.limits.large_workers - running
+
+    def _pieces(self, line: Line, call: Call) -> list[Portion]:
+        """The call's items in portions of about `large_piece_s` each; an item that is larger is cut."""
+        cost, limits = line.cost, self.limits
+        most = int((limits.large_piece_s - cost.fixed_s) / cost.row_s) if cost.row_s > 0 else call.frame.rows
+        fair = math.ceil(call.frame.rows / min(limits.large_workers, limits.slots))
+        most = max(_LEAST_PIECE_ROWS, min(most, fair))
+        places: list[tuple[int, int, int | None]] = []  # first item, items, first row
+        sizes: list[int] = []
+        for index, size in enumerate(call.items):
+            if size > most:
+                pieces = math.ceil(size / most)
+                ends = [size * n // pieces for n in range(pieces + 1)]
+                places += [(index, 1, start) for start in ends[:-1]]
+                sizes += [end - start for start, end in itertools.pairwise(ends)]
+            elif places and places[-1][2] is None and sizes[-1] + size <= most:
+                first, count, _ = places[-1]
+                places[-1] = (first, count + 1, None)
+                sizes[-1] += size
+            else:
+                places.append((index, 1, None))
+                sizes.append(size)
+        frames = split(line.inputs, call.frame, sizes)
+        return [
+            Portion(call, first, count, frame, start=start)
+            for (first, count, start), frame in zip(places, frames, strict=True)
+        ]
+
     def _check_room(self, line: Line, call: Call, now: float) -> None:
         waiting = self.waiting_rows
-        if not waiting:
-            return  # nothing waits: whatever the estimate says, trying is how it is corrected
-        wait_s = self.backlog_s(now) / self.limits.slots
+        if waiting:
+            wait_s = self.backlog_s(now) / self.limits.slots
+        elif self._free(line.key, now) <= 0:
+            wait_s = min(self._left_s(worker, now) for worker in self.workers.values() if worker.run is not None)
+        else:
+            return  # a slot is free: whatever the estimate says, trying is how it is corrected
         own_s = line.cost.predict_s(call.frame.rows)
+        if line.batchable and call.frame.rows > self.limits.large_rows:
+            own_s /= min(self.limits.large_workers, self.limits.slots)
         if waiting + call.frame.rows > self.limits.max_waiting_rows:
             raise OverloadedError("the queue of this pod is full", retry_after_ms=self._retry_after_ms(wait_s))
         if now + wait_s + own_s > call.deadline_s:
@@ -454,20 +640,21 @@ class Pool:
         effects: list[Effect] = []
         for worker in list(self.workers.values()):
             if worker.retire and worker.state is WorkerState.IDLE and self._may_retire(worker):
-                effects += self.end_worker(worker.number, Cause.RETIRED, now)
+                effects += self.end_worker(worker.number, worker.renew or Cause.RETIRED, now)
         idle: dict[Key, list[Worker]] = {}
         for worker in self.workers.values():
             if worker.state is WorkerState.IDLE:
                 idle.setdefault(worker.key, []).append(worker)
         while True:
-            waiting = [self.lines[key] for key, workers in idle.items() if workers and self.lines[key].has_work()]
+            room = self._room_for_pieces() > 0
+            waiting = [self.lines[k] for k, workers in idle.items() if workers and self.lines[k].can_start(large=room)]
             ready = [line for line in waiting if self._free(line.key, now) > 0]
             if not ready:
                 break
             line = min(ready, key=lambda item: item.used_s)
             worker = max(idle[line.key], key=lambda w: w.since_s)  # the warmest; those idle for long can go
             idle[line.key].remove(worker)
-            effects.append(self._assign(line, worker, now))
+            effects.append(self._assign(line, worker, now, large=room))
         effects += self._grow(now)
         return effects + self._clear(now)
 
@@ -477,9 +664,9 @@ class Pool:
         listening = any(w.state not in {WorkerState.STARTING, WorkerState.ENDING} for w in others)
         return self.lines[worker.key].leaving or listening
 
-    def _assign(self, line: Line, worker: Worker, now: float) -> Send:
-        portions = self._take(line)
-        run = Run(line.key, portions, merge([portion.frame for portion in portions]), now)
+    def _assign(self, line: Line, worker: Worker, now: float, *, large: bool) -> Send:
+        portions, is_large = self._take(line, large=large)
+        run = Run(line.key, portions, merge([portion.frame for portion in portions]), now, is_large)
         line.used_s += line.cost.predict_s(run.frame.rows)
         worker.run = run
         worker.become(WorkerState.BUSY, now)
@@ -491,10 +678,17 @@ class Pool:
                 self._count_waiting(call, -portion.frame.rows)
         return Send(worker.number, run)
 
-    def _take(self, line: Line) -> tuple[Portion, ...]:
-        """The next run: a part to repeat, or what waits, as much as may go together. `has_work` was true."""
+    def _take(self, line: Line, *, large: bool) -> tuple[tuple[Portion, ...], bool]:
+        """The next run, and whether it is a piece: a part to repeat, what waits, as much as may go together, or a piece.
+
+        `can_start` was true. A piece only in turn with what waits beside it.
+        """
         if line.apart:
-            return tuple(p for p in line.apart.popleft() if p.call.open)
+            return tuple(p for p in line.apart.popleft() if p.call.open), False
+        if line.large and large and not (line.waiting and line.after_piece):
+            line.after_piece = True
+            return (line.large.popleft(),), True
+        line.after_piece = False
         first = line.waiting.popleft()
         taken, rows = [first], first.frame.rows
         while line.batchable and line.has_work() and line.waiting:
@@ -503,7 +697,7 @@ class Pool:
                 break
             rows += portion.frame.rows
             taken.append(line.waiting.popleft())
-        return tuple(taken)
+        return tuple(taken), False
 
     def _grow(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -511,7 +705,8 @@ class Pool:
             own = [w for w in self._of(line.key) if w.may_serve(now)]
             starting = sum(w.state is WorkerState.STARTING for w in own)
             idle = sum(w.state in {WorkerState.IDLE, WorkerState.CHECKED} for w in own)
-            runs = len(line.apart) + len(line.waiting) if line.has_work() else 0
+            pieces = min(len(line.large), self._room_for_pieces()) if line.large else 0
+            runs = len(line.apart) + len(line.waiting) + pieces if line.has_work() else 0
             wanted = min(runs, self._free(line.key, now)) - starting - idle
             wanted = min(wanted, self.limits.slots - len(own))
             if not own and not (line.leaving and not runs):
@@ -521,10 +716,9 @@ class Pool:
             for _ in range(wanted):
                 if own and not self._room_for_extra(line, now, effects):
                     break
-                worker = Worker(next(self._numbers), line.key, WorkerState.STARTING, now)
-                self.workers[worker.number] = worker
-                own.append(worker)
-                effects.append(Fork(line.key, worker.number))
+                fork = self._order(line, now)
+                own.append(self.workers[fork.worker])
+                effects.append(fork)
         return effects
 
     def _room_for_extra(self, line: Line, now: float, effects: list[Effect]) -> bool:
@@ -610,7 +804,9 @@ class Pool:
             if not call.open:
                 self.late += 1
                 continue
-            call.frames[portion.first] = (portion.count, part)
+            if portion.first in call.errors:  # another piece of this item has failed
+                continue
+            call.add(portion, part)
             if not call.missing:
                 effects.append(self._finish(call))
         return effects
@@ -620,8 +816,25 @@ class Pool:
         if not call.open:
             self.late += 1
             return []
+        if portion.start is not None:
+            self._drop_pieces(portion)
         call.errors[portion.first] = ItemError(portion.first, error.code, error.detail)
         return [] if call.missing else [self._finish(call)]
+
+    def _drop_pieces(self, failed: Portion) -> None:
+        """One piece of an item has failed: its others need not start."""
+        call = failed.call
+        call.parts.pop(failed.first, None)
+        line = self.lines[call.key]
+
+        def of_item(portion: Portion) -> bool:
+            return portion.call is call and portion.first == failed.first
+
+        for portion in [*line.large, *itertools.chain.from_iterable(line.apart)]:
+            if of_item(portion):
+                self._count_waiting(call, -portion.frame.rows)
+        line.large = deque(portion for portion in line.large if not of_item(portion))
+        line.apart = deque(group for group in line.apart if not any(map(of_item, group)))
 
     def _singles(self, line: Line, run: Run) -> list[Portion]:
         """The run's items, one by one, of calls that still wait."""

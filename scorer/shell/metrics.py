@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 if TYPE_CHECKING:
-    from scorer.core.pool import Pool
+    from scorer.core.pool import Key, Pool
+    from scorer.shell.memory import Memory
 
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.06, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
@@ -80,6 +81,10 @@ class ScorerMetrics:
         """Show the pool's figures too."""
         self.registry.register(_PoolCollector(pool, now))
 
+    def watch_memory(self, read: Callable[[], Iterable[tuple[Key, str, Memory]]]) -> None:
+        """Show what each process held when it was measured last."""
+        self.registry.register(_MemoryCollector(read))
+
     def render(self) -> bytes:
         """The text format."""
         return generate_latest(self.registry)
@@ -91,20 +96,39 @@ class _PoolCollector:
 
     def collect(self) -> Iterable[Metric]:
         """Figures of this moment."""
-        pool = self._pool
+        pool, now = self._pool, self._now()
         workers = GaugeMetricFamily("scorer_workers", "Workers by state", labels=("model", "version", "state"))
         for (key, state), count in Tally((w.key, str(w.state)) for w in pool.workers.values()).items():
             workers.add_metric([*key, state], count)
         waiting = GaugeMetricFamily("scorer_waiting_rows", "Rows that wait", labels=("model", "version"))
+        age = GaugeMetricFamily("scorer_waiting_seconds", "Age of the oldest call", labels=("model", "version"))
         fixed = GaugeMetricFamily("scorer_cost_fixed_seconds", "Learned cost of a run", labels=("model", "version"))
         row = GaugeMetricFamily("scorer_cost_row_seconds", "Learned cost of a row", labels=("model", "version"))
         for key, line in pool.lines.items():
             waiting.add_metric(list(key), line.waiting_rows)
+            age.add_metric(list(key), line.waits_s(now))
             fixed.add_metric(list(key), line.cost.fixed_s)
             row.add_metric(list(key), line.cost.row_s)
-        yield from (workers, waiting, fixed, row)
+        yield from (workers, waiting, age, fixed, row)
+        yield CounterMetricFamily("scorer_busy_seconds", "Worker-seconds of predictions", value=pool.used_s(now))
+        yield GaugeMetricFamily("scorer_demand", "Busy workers and waiting seconds per worker", value=pool.demand.value)
         yield GaugeMetricFamily("scorer_slots", "Predictions at once", value=pool.limits.slots)
         yield GaugeMetricFamily("scorer_busy_workers", "Predictions that run", value=pool.busy)
         yield GaugeMetricFamily("scorer_open_calls", "Requests without an answer", value=pool.open_calls)
-        yield GaugeMetricFamily("scorer_backlog_seconds", "Predicted work", value=pool.backlog_s(self._now()))
+        yield GaugeMetricFamily("scorer_backlog_seconds", "Predicted work", value=pool.backlog_s(now))
         yield GaugeMetricFamily("scorer_late_answers", "Answers of R whose caller had gone", value=pool.late)
+
+
+class _MemoryCollector:
+    def __init__(self, read: Callable[[], Iterable[tuple[Key, str, Memory]]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        """What was measured last; a version's sum is its processes'."""
+        labels = ("model", "version", "process")
+        share = GaugeMetricFamily("scorer_process_pss_bytes", "Memory, shared pages in part", labels=labels)
+        own = GaugeMetricFamily("scorer_process_private_bytes", "Memory that nobody shares", labels=labels)
+        for key, process, memory in self._read():
+            share.add_metric([*key, process], memory.pss_bytes)
+            own.add_metric([*key, process], memory.private_bytes)
+        yield from (share, own)

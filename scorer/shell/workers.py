@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import resource
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,10 @@ from typing import Any
 import structlog
 
 from scorer.core.frames import cut, join
-from scorer.core.pool import Answer, Call, Cause, Effect, End, Failure, Fork, Key, Pool, Run, Send
+from scorer.core.pool import ORDERLY, Answer, Call, Cause, Effect, End, Failure, Fork, Key, Measure, Pool, Run, Send
 from scorer.core.states import WorkerState
 from scorer.shell import processes
+from scorer.shell.memory import Memory, memory_of
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.processes import Death, Watched
 from scorer.shell.worker import Reply, WorkerConnection, WorkerLostError
@@ -32,6 +35,7 @@ from shared.wire import Frame, WireError
 log = structlog.get_logger()
 _MIB = 1024 * 1024
 _LOST_GRACE_S = 0.1
+_ZYGOTES_EVERY_S = 10.0
 _CHILDREN_EVERY_S = 1.0
 
 
@@ -61,6 +65,7 @@ class Process:
     timer: asyncio.TimerHandle | None = None
     ordered_s: float = 0.0
     last_ping_s: float = 0.0
+    memory: Memory | None = None
     stopped: bool = False  # at the last look
     children_s: float = 0.0  # when its children were looked for
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -93,6 +98,10 @@ class Workers:
         self._throw_away = 0
         self.started: set[Zygote] = set()  # every zygote that has something left: one that loads, or only its workers
         self.tests: set[ThrowAway] = set()
+        self._reader: Executor = ThreadPoolExecutor(1, "memory")
+        self._zygotes_read_s = 0.0
+        self._zygote_memory: dict[Zygote, Memory] = {}
+        metrics.watch_memory(self.memory)
 
     def perform(self, effects: Iterable[Effect]) -> None:
         """Do what the pool decided, and what follows from it."""
@@ -106,6 +115,8 @@ class Workers:
                     self._fork(effect)
                 case End():
                     self._end(effect.worker, effect.cause)
+                case Measure():
+                    self._measure(effect.worker)
 
     def submit(self, call: Call) -> None:
         """Take a call; its answer comes by `answer`. Raises what `Pool.submit` raises."""
@@ -115,6 +126,9 @@ class Workers:
         """A few times a second: what the pool put off, pings of idle workers, zygotes that are done."""
         now = time.monotonic()
         self.perform(self.pool.tick(now))
+        if now - self._zygotes_read_s >= _ZYGOTES_EVERY_S:
+            self._zygotes_read_s = now
+            self._read_zygotes()
         in_use = {process.zygote for process in self.processes.values()} | set(self.zygotes.values())
         for zygote in [z for z in self.started if not z.alive and z not in in_use]:
             zygote.close()
@@ -146,11 +160,53 @@ class Workers:
             log.info("scorer.worker.has_children", model=process.key[0], version=process.key[1], pid=process.pid)
         return bool(left)
 
+    def memory(self) -> Iterable[tuple[Key, str, Memory]]:
+        """Version, process and what it held when it was read last: `zygote`, or a number among the version's workers."""
+        places: dict[Key, int] = {}
+        for process in sorted(self.processes.values(), key=lambda p: p.number):
+            if process.memory is not None:
+                place = places[process.key] = places.get(process.key, -1) + 1
+                yield process.key, str(place), process.memory
+        for zygote in self.zygotes.values():
+            if (memory := self._zygote_memory.get(zygote)) is not None:
+                yield zygote.key, "zygote", memory
+
     def pids(self) -> set[int]:
         """Every child that is ours by intent: workers, self-tests, zygotes, their guards."""
         pids = {process.pid for process in self.processes.values() if process.pid is not None}
         pids |= {test.watched.pid for test in self.tests if test.watched is not None}
         return pids | {pid for zygote in self.started for pid in (zygote.pid, zygote.guard_pid)}
+
+    # memory
+
+    def _read(self, pid: int, then: Callable[[Memory | None], None]) -> None:
+        """Read a process's memory in a thread; `then` is called in the loop."""
+        reading = self._loop.run_in_executor(self._reader, memory_of, pid)
+        reading.add_done_callback(lambda done: None if done.cancelled() else then(done.result()))
+
+    def _measure(self, number: int) -> None:
+        process = self.processes.get(number)
+        if process is None or process.pid is None:
+            self._loop.call_soon(self._measured, number, None)
+        else:
+            self._read(process.pid, lambda memory: self._measured(number, memory))
+
+    def _measured(self, number: int, memory: Memory | None) -> None:
+        process = self.processes.get(number)
+        if process is not None and memory is not None:
+            process.memory = memory
+        private = None if memory is None else memory.private_bytes
+        self.perform(self.pool.measured(number, private, time.monotonic()))
+
+    def _read_zygotes(self) -> None:
+        self._zygote_memory = {z: m for z, m in self._zygote_memory.items() if z in self.started}
+        for zygote in self.started:
+            if zygote.alive:
+                self._read(zygote.pid, functools.partial(self._weighed, zygote))
+
+    def _weighed(self, zygote: Zygote, memory: Memory | None) -> None:
+        if memory is not None and zygote in self.started:
+            self._zygote_memory[zygote] = memory
 
     # one worker's life
 
@@ -227,7 +283,7 @@ class Workers:
         if process is None:
             self._not_started(number)
             return
-        level = log.info if cause is Cause.RETIRED else log.warning
+        level = log.info if cause in ORDERLY else log.warning
         level("scorer.worker.ended", model=process.key[0], version=process.key[1], pid=process.pid, cause=str(cause))
         if process.watched is not None:
             process.watched.kill()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scorer.core.cost import Cost
-from scorer.core.pool import Answer, Call, Cause, Effect, End, Failure, Fork, Key, Pool, PoolLimits, Run, Send
+from scorer.core.pool import Answer, Call, Cause, Effect, End, Failure, Fork, Key, Measure, Pool, PoolLimits, Run, Send
 from scorer.core.states import WorkerState
 from shared.errors import DeadlineExceededError, OverloadedError, UnavailableError, VersionNotHereError
 from shared.signature import Field, Signature, Type
@@ -42,6 +42,7 @@ class Pod:
         self.running: dict[int, Run] = {}
         self.ended: list[int] = []
         self.answers: list[Answer] = []
+        self.private: dict[int, float] = {}  # worker -> bytes of its own
         for key in keys:
             self.do(self.pool.add_version(key, ECHO, batchable=batchable, cost=Cost(), now=self.now))
 
@@ -55,6 +56,9 @@ class Pod:
                     self.running[effect.worker] = effect.run
                 case End():
                     self.ended.append(effect.worker)
+                case Measure():
+                    private = self.private.get(effect.worker, 0.0)
+                    self.do(self.pool.measured(effect.worker, private, self.now))
                 case Answer():
                     self.answers.append(effect)
 
