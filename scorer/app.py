@@ -52,7 +52,7 @@ class Pod:
         run_dir = self.folder.path
         cache = Path(settings.cache_dir) if settings.cache_dir else run_dir / "cache"
         self.metrics = ScorerMetrics()
-        self.pool = Pool(PoolLimits(slots, settings.queue_rows, settings.max_run_rows, settings.worker_idle_s))
+        self.pool = Pool(_pool_limits(settings, slots))
         self.metrics.watch(self.pool, time.monotonic)
         limits = WorkerLimits(
             start_s=settings.worker_start_s,
@@ -129,6 +129,20 @@ class Pod:
         await self.versions.close()
         await asyncio.to_thread(self.folder.remove)
         await asyncio.to_thread(processes.kill_children)  # what model code had started and nobody has swept yet
+
+
+def _pool_limits(settings: ScorerSettings, slots: int) -> PoolLimits:
+    return PoolLimits(
+        slots,
+        max_waiting_rows=settings.queue_rows,
+        max_run_rows=settings.max_run_rows,
+        idle_s=settings.worker_idle_s,
+        large_rows=settings.large_rows,
+        large_piece_s=settings.large_piece_ms / 1000,
+        large_workers=max(min(2, slots), int(settings.large_share * slots)),
+        max_runs=settings.refork_runs,
+        measure_s=settings.refork_check_s,
+    )
 
 
 def _deliver(answer: Answer) -> None:

@@ -54,6 +54,34 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_body_bytes: Annotated[Positive, Doc("bytes of one request")] = 64 * 1024 * 1024
     queue_rows: Annotated[Positive, Doc("rows that may wait in this pod; beyond: 503")] = 200_000
     max_run_rows: Annotated[Positive, Doc("rows that waiting requests are merged to; one request may hold more")] = 4096
+    large_rows: Annotated[
+        Positive, Doc("rows of a request above which it is cut over several workers (batchable versions only)")
+    ] = 4096
+    large_piece_ms: Annotated[
+        Positive, Doc("milliseconds one piece of such a request should take: how long others may have to wait for it")
+    ] = 25
+    large_share: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=1)],
+        Doc("share of the workers that pieces may keep busy at once; at least 2 where there are 2"),
+    ] = 0.5
+    memory_mib: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)],
+        Doc(
+            "MiB this pod may hold; a version that does not fit is refused; 0: the cgroup's limit or the machine's memory"
+        ),
+    ] = 0
+    refork_share: Annotated[
+        Annotated[float, msgspec.Meta(ge=0)],
+        Doc(
+            "a worker is forked anew when its own memory has grown by this share of what the model takes loaded, and a call's peak"
+        ),
+    ] = 0.15
+    refork_floor_mib: Annotated[Positive, Doc("MiB that share is at least")] = 48
+    refork_runs: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)],
+        Doc("predictions after which a worker is forked anew; 0: no matter how many"),
+    ] = 0
+    refork_check_s: Annotated[Seconds, Doc("seconds between two looks at a worker's own memory")] = 2.0
     worker_start_s: Annotated[
         Seconds, Doc("seconds from the order to a worker that listens; a zygote that misses it twice is loaded anew")
     ] = 10.0

@@ -41,7 +41,7 @@ class Need:
         return f"{_mib(self.bytes)} MiB ({_mib(self.zygote_bytes)} loaded + {self.workers} x {each})"
 
 
-def expected(measured: Measured, workers: int) -> Need:
+def foreseen(measured: Measured, workers: int) -> Need:
     """What a version will need by its manifest. What packaging did not measure counts as nothing."""
     return Need(R_BYTES + (measured.load_bytes or 0), measured.peak_64_rows_bytes or 0, workers)
 

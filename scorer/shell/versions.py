@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import shutil
 import time
 from pathlib import Path
@@ -22,11 +23,13 @@ from scorer.core.catalogue import Version, absent, render, settled, wanted
 from scorer.core.cost import Cost
 from scorer.core.frames import cut, join
 from scorer.core.manifest import Manifest, ManifestError, check_names, digest_of, example_frames, parse_manifest
+from scorer.core.memory import Budget, DoesNotFitError, Need, foreseen, growth_limit
 from scorer.core.pool import Key
 from scorer.core.states import VersionState
 from scorer.core.trust import UntrustedError
 from scorer.settings import ScorerSettings
 from scorer.shell.environment import is_reference_blas, r_environment
+from scorer.shell.memory import allowed_bytes, memory_of
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.processes import Death
 from scorer.shell.store import CacheError, CorruptError, Found, Store, StoreError
@@ -73,6 +76,7 @@ class Versions:
         self._numbers = 0
         self._listed = False
         self._trusted = TrustedKeys(settings.trusted_keys) if settings.trusted_keys else None
+        self._budget = Budget(settings.memory_mib * 1024 * 1024 or allowed_bytes())
         self._catalogue: tuple[bytes, str] | None = None
         workers.on_ready = self._first_worker
 
@@ -188,6 +192,7 @@ class Versions:
                     zygote.close()
                 del self.versions[key]
                 self._store.forget(version.digest)
+                self._budget.release(key)
                 self._changed()
 
     # one version
@@ -209,6 +214,8 @@ class Versions:
             self._refuse(version, f"the cache cannot be written: {error}", transient=True)
         except UntrustedError as error:
             self._refuse(version, str(error), transient=True)  # it may yet be signed
+        except DoesNotFitError as error:
+            self._refuse(version, str(error), transient=True)  # another may leave
         except ZygoteError as error:
             self._refuse(version, str(error), transient=error.transient)
         except CorruptError as error:
@@ -232,6 +239,7 @@ class Versions:
         now = time.monotonic()
         if version.state is VersionState.READY:  # its zygote died and could not be loaded anew
             self._workers.perform(self._workers.pool.remove_version(version.key, now))
+        self._budget.release(version.key)
         version.refuse(reason, now, transient=transient, first_pause_s=first_pause_s or self._settings.poll_s)
         log.error("scorer.version.unavailable", model=version.model, version=version.version, reason=reason)
         self._changed()
@@ -246,17 +254,28 @@ class Versions:
         manifest = version.manifest = parse_manifest(data, version.model, version.version)
         example, expected = example_frames(manifest)
         folder = await self._store.package(manifest, data, version.digest)
+        await self._reserve(version, foreseen(manifest.measured, self._slots))
         self._become(version, VersionState.LOADING)
         zygote = self._start_zygote(version, folder)
         try:
             await zygote.loaded(self._settings.max_load_s)
             version.warnings = zygote.warnings
+            held = await asyncio.to_thread(memory_of, zygote.pid)
+            if held is not None:
+                peak = manifest.measured.peak_64_rows_bytes or 0
+                await self._reserve(version, Need(held.pss_bytes, peak, self._slots))
             self._become(version, VersionState.TESTING)
             await self._prove(version, manifest, zygote, example, expected)
         except BaseException:
             zygote.close()
             raise
         self._serve(version, manifest, zygote)
+
+    async def _reserve(self, version: Version, need: Need) -> None:
+        """Hold memory for it. Raises DoesNotFitError."""
+        own = await asyncio.to_thread(memory_of, os.getpid())
+        self._budget.own_bytes = own.pss_bytes if own is not None else 0
+        self._budget.reserve(version.key, need)
 
     def _become(self, version: Version, state: VersionState) -> None:
         if version.state is not VersionState.READY:
@@ -305,9 +324,21 @@ class Versions:
         pool = self._workers.pool
         # What must not be scored twice must not share a run either: another item's failure would repeat it.
         batchable = version.batchable and manifest.retry
-        self._workers.perform(
-            pool.add_version(key, manifest.signature, batchable=batchable, retry=manifest.retry, cost=cost, now=now)
+        growth = growth_limit(
+            measured,
+            share=self._settings.refork_share,
+            floor_bytes=self._settings.refork_floor_mib * 1024 * 1024,
         )
+        effects = pool.add_version(
+            key,
+            manifest.signature,
+            batchable=batchable,
+            retry=manifest.retry,
+            cost=cost,
+            now=now,
+            growth_bytes=growth,
+        )
+        self._workers.perform(effects)
         self._changed()
 
     def _first_worker(self, key: Key) -> None:

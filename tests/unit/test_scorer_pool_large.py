@@ -1,0 +1,320 @@
+"""Calls of very many rows, workers that have grown, and the figures of demand: the pool's newer rules, with a fake clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from scorer.core.cost import Cost, Demand
+from scorer.core.pool import Cause, Failure, Run
+from scorer.core.states import WorkerState
+from shared.errors import OverloadedError
+from shared.wire import Frame
+from tests.unit.test_scorer_pool import ECHO, A, B, Pod, values
+
+MIB = 1024 * 1024
+
+
+def large_pod(slots: int = 4, large_workers: int = 2, piece_rows: int = 100) -> Pod:
+    """A pod that cuts calls above 200 rows into pieces of 100, with every worker it may have."""
+    pod = Pod(slots, large_rows=200, large_workers=large_workers)
+    for i in range(slots):  # work for all, so that all are forked
+        pod.call(float(i))
+        pod.pool.lines[A].batchable = False
+    pod.settle()
+    line = pod.pool.lines[A]
+    line.batchable = True
+    line.cost = Cost(fixed_s=0.0, row_s=pod.pool.limits.large_piece_s / piece_rows)
+    pod.answers.clear()
+    return pod
+
+
+def test_a_large_call_is_cut_over_workers_and_put_together_in_order() -> None:
+    pod = large_pod()
+    rows = [float(i) for i in range(1000)]
+    call = pod.call(*rows, items=[1, 700, 2, 297])
+    assert len(pod.running) == 2, "no more pieces at once than their share of the workers"
+    sizes: list[int] = []
+
+    def predict(run: Run) -> Frame:
+        sizes.append(run.frame.rows)
+        return run.frame
+
+    pod.settle(predict)
+    assert max(sizes) <= 100
+    assert sum(sizes) == 1000
+    [answer] = pod.answers
+    assert answer.call is call
+    assert answer.sizes == (1, 700, 2, 297)
+    assert answer.frame is not None
+    assert values(answer.frame) == rows
+
+
+def test_pieces_that_end_in_another_order_are_put_together_in_theirs() -> None:
+    pod = large_pod(slots=4, large_workers=4)
+    rows = [float(i) for i in range(400)]
+    pod.call(*rows)
+    for worker in sorted(pod.running, reverse=True):
+        pod.finish(worker)
+    [answer] = pod.answers
+    assert answer.frame is not None
+    assert values(answer.frame) == rows
+
+
+def test_a_small_call_waits_for_no_more_than_a_piece() -> None:
+    pod = large_pod(slots=1, large_workers=1)
+    pod.call(*[0.0] * 1000)
+    small = pod.call(1.0)
+    [first] = pod.running
+    pod.finish(first)
+    [run] = pod.running.values()
+    assert [p.call for p in run.portions] == [small]
+
+
+def test_pieces_have_their_turn_while_small_calls_keep_coming() -> None:
+    pod = large_pod(slots=1, large_workers=1)
+    large = pod.call(*[0.0] * 1000)
+    for _ in range(30):
+        pod.call(1.0)
+        pod.finish(next(iter(pod.running)))
+    assert any(answer.call is large for answer in pod.answers)
+
+
+def test_an_unbatchable_version_is_never_cut() -> None:
+    pod = large_pod()
+    pod.pool.lines[A].batchable = False
+    pod.call(*[0.0] * 1000)
+    [run] = pod.running.values()
+    assert run.frame.rows == 1000
+
+
+def test_a_piece_that_fails_costs_its_item_and_the_rest_of_the_item_does_not_start() -> None:
+    pod = large_pod(slots=1, large_workers=1)
+    rows = [float(i) for i in range(1000)]
+    pod.call(*rows, items=[500, 500])
+    scored = 0
+
+    def predict(run: Run) -> Frame | Failure:
+        nonlocal scored
+        scored += run.frame.rows
+        return Failure("prediction_failed", "poison") if 130.0 in values(run.frame) else run.frame
+
+    pod.settle(predict)
+    [answer] = pod.answers
+    assert answer.sizes == (0, 500)
+    assert [(e.item, e.detail) for e in answer.errors] == [(0, "poison")]
+    assert answer.frame is not None
+    assert values(answer.frame) == rows[500:]
+    assert scored == 700
+    assert pod.pool.waiting_rows == 0
+
+
+def test_a_piece_that_kills_twice_refuses_its_item_and_one_that_kills_once_is_scored() -> None:
+    pod = large_pod(slots=2)
+    rows = [float(i) for i in range(600)]
+    pod.call(*rows, items=[300, 300])
+    killed: list[float] = []
+
+    def predict(run: Run) -> Frame | None:
+        found = values(run.frame)
+        if 10.0 in found or (400.0 in found and 400.0 not in killed):
+            killed.extend(found)
+            return None
+        return run.frame
+
+    pod.settle(predict)
+    [answer] = pod.answers
+    assert answer.sizes == (0, 300)
+    assert [(e.item, e.code) for e in answer.errors] == [(0, "worker_crashed")]
+
+
+def test_a_large_call_whose_caller_has_gone_starts_no_more_pieces() -> None:
+    pod = large_pod(slots=1, large_workers=1)
+    call = pod.call(*[0.0] * 1000)
+    pod.do(pod.pool.leave(call, pod.now))
+    pod.finish(next(iter(pod.running)))
+    assert not pod.running
+    assert pod.pool.waiting_rows == 0
+
+
+# --- workers that have grown
+
+
+def idle_pod(*, max_runs: int = 0) -> Pod:
+    pod = Pod(1, max_runs=max_runs)
+    pod.pool.lines[A].growth_bytes = 50 * MIB
+    pod.start()
+    return pod
+
+
+def test_a_worker_that_has_grown_is_replaced_and_ends_only_when_the_new_one_listens() -> None:
+    pod = idle_pod()
+    [old] = pod.pool.workers
+    pod.private[old] = 60 * MIB
+    pod.pool.lines[A].forked_bytes = 5 * MIB
+    pod.call(1.0)
+    pod.now += 10
+    pod.finish(old)
+    pod.do(pod.pool.tick(pod.now))
+    [new] = pod.starting
+    assert not pod.ended
+    pod.call(2.0)
+    assert list(pod.running) == [old], "it serves until then"
+    pod.start()
+    assert not pod.ended, "a busy worker finishes what it does"
+    pod.finish(old)
+    assert pod.ended == [old]
+    assert pod.pool.workers[old].cause is Cause.GROWN
+    pod.die(old)
+    assert list(pod.pool.workers) == [new]
+
+
+def test_a_worker_that_has_not_grown_further_than_it_may_stays() -> None:
+    pod = idle_pod()
+    [worker] = pod.pool.workers
+    pod.pool.lines[A].forked_bytes = 20 * MIB
+    pod.private[worker] = 69 * MIB
+    for _ in range(5):
+        pod.call(1.0)
+        pod.now += 10
+        pod.finish(worker)
+        pod.do(pod.pool.tick(pod.now))
+    assert not pod.starting
+
+
+def test_workers_are_measured_rarely_and_only_after_they_have_worked() -> None:
+    pod = idle_pod()
+    [worker] = pod.pool.workers
+    pod.do(pod.pool.tick(pod.now))
+    row = pod.pool.workers[worker]
+    assert row.measured_runs == 0, "at first, for what a fork has"
+    measured: list[float] = []
+    for _ in range(100):
+        pod.now += 0.1
+        pod.call(1.0)
+        pod.finish(worker)
+        if not measured or row.measured_s != measured[-1]:
+            measured.append(row.measured_s)
+    assert 4 <= len(measured) <= 6
+    pod.now += 100
+    pod.do(pod.pool.tick(pod.now))
+    before = row.measured_s
+    pod.now += 100
+    pod.do(pod.pool.tick(pod.now))
+    assert row.measured_s == before, "it has done nothing since"
+
+
+def test_workers_of_one_version_are_replaced_one_at_a_time() -> None:
+    pod = Pod(slots=3, batchable=False, max_runs=1)
+    for i in range(6):
+        pod.call(float(i))
+    pod.start()
+    while pod.running:
+        pod.finish(next(iter(pod.running)))
+    pod.now += 10
+    pod.do(pod.pool.tick(pod.now))
+    pod.do(pod.pool.tick(pod.now))
+    assert len(pod.starting) == 1
+
+
+def test_after_as_many_runs_as_it_may_have_a_worker_is_replaced() -> None:
+    pod = idle_pod(max_runs=3)
+    [old] = pod.pool.workers
+    for _ in range(3):
+        pod.call(1.0)
+        pod.finish(old)
+    pod.now += 10
+    pod.do(pod.pool.tick(pod.now))
+    pod.start()
+    assert pod.ended == [old]
+    assert pod.pool.workers[old].cause is Cause.WORN
+    pod.die(old)
+    assert pod.pool.lines[A].deaths == 0, "that is no crash"
+
+
+def test_a_replacement_that_dies_is_ordered_again_and_the_old_worker_serves() -> None:
+    pod = idle_pod(max_runs=1)
+    [old] = pod.pool.workers
+    pod.call(1.0)
+    pod.finish(old)
+    pod.now += 10
+    pod.do(pod.pool.tick(pod.now))
+    pod.die(pod.starting.pop())
+    assert pod.pool.workers[old].state is WorkerState.IDLE
+    pod.now += 10
+    pod.do(pod.pool.tick(pod.now))
+    assert len(pod.starting) == 1
+    assert not pod.ended
+
+
+# --- what cannot be done in time, and demand
+
+
+def test_work_that_would_start_after_its_deadline_is_refused_though_nothing_waits() -> None:
+    pod = Pod(slots=1)
+    pod.start()
+    pod.pool.lines[A].cost = Cost(fixed_s=5.0, row_s=0.0)
+    pod.call(1.0, within_s=30)
+    with pytest.raises(OverloadedError) as refusal:
+        pod.call(2.0, within_s=2)
+    assert 1000 <= (refusal.value.retry_after_ms or 0) <= 8000
+    pod.now += 4.9
+    pod.call(3.0, within_s=10)
+
+
+def test_one_that_comes_back_when_it_was_told_to_is_taken() -> None:
+    pod = Pod(slots=1)
+    pod.start()
+    pod.pool.lines[A].cost = Cost(fixed_s=2.0, row_s=0.0)
+    for i in range(3):
+        pod.call(float(i), within_s=30)
+        pod.pool.lines[A].batchable = False
+    with pytest.raises(OverloadedError) as refusal:
+        pod.call(9.0, within_s=5)
+    come_back = pod.now + (refusal.value.retry_after_ms or 0) / 1000
+    while pod.now < come_back:
+        pod.now += min(2.0, come_back - pod.now)
+        for worker in [w for w, run in pod.running.items() if pod.now - run.started_s >= 2.0]:
+            pod.finish(worker)
+    pod.call(9.0, within_s=5)
+
+
+def test_demand_is_one_where_all_workers_are_busy_and_counts_what_waits() -> None:
+    demand = Demand(workers=2)
+    for second in range(100):
+        demand.observe(busy_s=2.0 * second, waiting_s=0.0, now=float(second))
+    assert demand.value == pytest.approx(1.0, abs=0.01)
+    for second in range(100, 200):
+        demand.observe(busy_s=2.0 * second, waiting_s=4.0, now=float(second))
+    assert demand.value == pytest.approx(3.0, abs=0.02)
+    for second in range(200, 300):
+        demand.observe(busy_s=400.0, waiting_s=0.0, now=float(second))
+    assert demand.value == pytest.approx(0.0, abs=0.02)
+
+
+def test_the_pool_knows_the_seconds_its_workers_have_used() -> None:
+    pod = Pod(slots=1)
+    pod.start()
+    pod.call(1.0)
+    pod.now += 3
+    assert pod.pool.used_s(pod.now) == pytest.approx(3)
+    pod.finish(next(iter(pod.running)))
+    pod.now += 3
+    assert pod.pool.used_s(pod.now) == pytest.approx(3)
+
+
+def test_a_version_with_large_calls_leaves_the_other_its_turn() -> None:
+    pod = Pod(slots=1, keys=(A, B), large_rows=200, large_workers=1)
+    pod.start()
+    for key in (A, B):
+        pod.pool.lines[key].cost = Cost(fixed_s=0.0, row_s=0.00025)
+    pod.call(*[0.0] * 2000, key=A)
+    other = pod.call(1.0, key=B)
+    pod.finish(next(iter(pod.running)))
+    [run] = pod.running.values()
+    assert [p.call for p in run.portions] == [other]
+
+
+def test_add_version_takes_how_far_a_worker_may_grow() -> None:
+    pod = Pod()
+    pod.do(pod.pool.add_version(A, ECHO, batchable=True, cost=Cost(), now=pod.now, growth_bytes=7.0))
+    assert pod.pool.lines[A].growth_bytes == 7.0
