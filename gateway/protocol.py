@@ -186,7 +186,9 @@ class ProtectProtocol(HttpToolsProtocol):
         if self._fields > MAX_FIELDS:
             self._stop(HeadTooLargeError())
         if self._input is _Input.HEAD:
-            super().on_header(name, value)
+            # White space behind a value is no part of it (RFC 9110, 5.5). How a body is framed the parser has decided
+            # from the value as it came, so that is what gets checked.
+            super().on_header(name, value if name.lower() in _FRAMING else value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """The head is whole and is checked; the request begins."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, cast
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
@@ -75,7 +75,7 @@ class RedisCounterStore:
         if parts.scheme not in _SCHEMES:
             raise ValueError(f"a Redis URL starts with {', '.join(f'{s}://' for s in _SCHEMES)}")
         self._url = urlunsplit(parts._replace(scheme=scheme))
-        self._place = parts.path if scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+        self._place = parts.path if scheme == "unix" else f"{parts.hostname}:{_port(parts)}"
         self._is_cluster: bool | None = True if cluster else False if scheme == "unix" else None
         self._options: dict[str, Any] = {
             "socket_timeout": SOCKET_TIMEOUT_S,
@@ -165,6 +165,13 @@ class RedisCounterStore:
 
     def _away(self, error: BaseException) -> StoreAwayError:
         return StoreAwayError(f"{self._place}: {type(error).__name__}: {error}"[:300])
+
+
+def _port(parts: SplitResult) -> int:
+    try:
+        return parts.port or 6379
+    except ValueError:  # its text would show a part of the password, if that is where the URL was cut wrongly
+        raise ValueError("the Redis URL has no valid port; percent-encode what is special in a password") from None
 
 
 async def _cluster_enabled(client: Redis) -> bool:

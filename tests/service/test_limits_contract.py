@@ -302,6 +302,13 @@ async def test_an_absent_redis_is_away_and_its_password_is_not_told() -> None:
         await store.aclose()
 
 
+@pytest.mark.parametrize("url", ["redis://:hush/hush@redis:6379", "redis://redis:99999"])
+def test_a_redis_url_that_is_cut_wrongly_does_not_tell_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match="percent-encode") as caught:
+        RedisCounterStore(url)
+    assert "hush" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["http://x", "localhost:6379", "unix+cluster:///x", ""])
 def test_a_url_that_is_no_redis_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="redis://"):

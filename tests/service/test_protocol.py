@@ -287,6 +287,15 @@ async def test_a_request_id_that_is_not_fit_for_logs_is_replaced(value: bytes) -
             assert status == 400
 
 
+async def test_white_space_behind_a_value_is_no_part_of_it() -> None:
+    async with serving() as stage:
+        client = await stage.connect()
+        await client.send(b"GET / HTTP/1.1\r\nHost: h\r\nX-Request-Id: a \t \r\nX-Note:  b c \r\n\r\n")
+        seen = json.loads((await client.answer())[2])
+        assert seen["id"] == "a"
+        assert ["x-note", "b c"] in seen["fields"]
+
+
 async def test_a_request_id_given_twice_is_replaced() -> None:
     async with serving() as stage:
         client = await stage.connect()
