@@ -82,7 +82,7 @@ async def test_a_healthy_model_loses_nothing_beside_one_that_does(act: str, besi
     async with chaos.gun(beside) as gun:
         async with undisturbed(gun, chaos.healthy(beside)):
             began = time.monotonic()
-            said = await asyncio.gather(*(gun.pull(asks(act)) for _ in range(2)))
+            said = await asyncio.gather(*(gun.pull(asks(act)) for _ in range(4)))
             assert time.monotonic() - began < DEADLINE_S
             said += [await gun.pull(asks(act))]
             assert set(said) <= (LEAVES if act == "quit_for_good" else {f"{status} {code}"})
