@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _FADE = 0.98  # a run counts half after about 34 others
 _ENOUGH = 5.0
+_SPREAD = 0.01  # of the sizes' square: below, they are as good as one size
 
 
 @dataclass(slots=True)
@@ -33,7 +34,12 @@ class Cost:
         if n < _ENOUGH:
             return
         spread = n * xx - x * x
-        if spread > 1e-6 * n * xx:
+        if spread <= _SPREAD * n * xx and (known_s := n * self.fixed_s + x * self.row_s):
+            # All of one size, as the pieces of a large call are: no slope can be read from them, only how much of both.
+            self.fixed_s *= y / known_s
+            self.row_s *= y / known_s
+            return
+        if spread > _SPREAD * n * xx:
             self.row_s = max(0.0, (n * xy - x * y) / spread)
         self.fixed_s = max(0.0, (y - self.row_s * x) / n)
         if self.fixed_s == 0.0 and x:

@@ -318,3 +318,12 @@ def test_add_version_takes_how_far_a_worker_may_grow() -> None:
     pod = Pod()
     pod.do(pod.pool.add_version(A, ECHO, batchable=True, cost=Cost(), now=pod.now, growth_bytes=7.0))
     assert pod.pool.lines[A].growth_bytes == 7.0
+
+
+def test_runs_of_nearly_one_size_move_the_cost_and_not_its_slope() -> None:
+    cost = Cost(fixed_s=0.002, row_s=0.00001)
+    for i in range(200):
+        cost.learn(1250 + i % 2, 0.029 + 0.004 * (i % 2))
+    assert cost.predict_s(1250) == pytest.approx(0.031, rel=0.1)
+    assert cost.predict_s(1) < 0.006
+    assert cost.row_s == pytest.approx(0.00002, rel=0.2)
