@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +27,7 @@ from shared.signing import FILE as SIGNATURES
 from shared.signing import Signed, SigningError, parse, place, sign
 
 FORMAT = "scoregate.model/1"
+_CHUNK = 8 * 1024 * 1024
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -176,9 +176,7 @@ class Store:
             raise StoreError("model stores need obstore: pip install obstore") from error
         self.url = url if "://" in url else Path(url).resolve().as_uri()
         self._obs = obstore
-        options: dict[str, Any] = {"client_options": {"timeout": timedelta(minutes=10)}}  # of a request with its body
-        if self.url.startswith("file:"):
-            options = {"mkdir": True}
+        options: dict[str, Any] = {"mkdir": True} if self.url.startswith("file:") else {}
         try:
             self._store = from_url(self.url, **options)
         except (self._base_error, ValueError, OSError) as error:
@@ -220,15 +218,20 @@ class Store:
     def _has(self, key: str, file: _File) -> bool:
         """Whether it is there and whole: what a publisher before left damaged is put again."""
         try:
-            found = self._obs.get(self._store, key)
-            if found.meta["size"] != file.size:
+            if self._obs.head(self._store, key)["size"] != file.size:
                 return False
             digest = hashlib.sha256()
-            for chunk in found.stream():
+            for chunk in self._chunks(key):
                 digest.update(chunk)
         except (FileNotFoundError, self._obs.exceptions.NotFoundError):
             return False
         return digest.hexdigest() == file.sha256
+
+    def _chunks(self, key: str) -> Iterator[Any]:
+        """By ranges: obstore gives one request with its body 30 seconds."""
+        size = self._obs.head(self._store, key)["size"]
+        for start in range(0, size, _CHUNK):
+            yield self._obs.get_range(self._store, key, start=start, end=min(start + _CHUNK, size))
 
     def _create(self, key: str, raw: bytes) -> bool:
         """True if this call created it, False if the very same bytes were there."""
@@ -335,7 +338,7 @@ class Store:
                 path = _inside(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("wb") as target:
-                    for chunk in self._obs.get(self._store, f"blobs/sha256/{file.sha256}").stream():
+                    for chunk in self._chunks(f"blobs/sha256/{file.sha256}"):
                         target.write(chunk)
         except (FileNotFoundError, self._obs.exceptions.NotFoundError) as error:
             raise StoreError(f"{self.url} has no complete {model} version {version}") from error

@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import obstore
@@ -38,14 +39,14 @@ _PROMOTED = re.compile(r"models/([^/]+)/promoted")
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 _MAX_NOTE_BYTES = 64 * 1024
 _MAX_SIGNATURES = 16
-_CHUNK = 1024 * 1024
+_CHUNK = 8 * 1024 * 1024
+T = TypeVar("T")
 #: One call's own patience; the next poll is the longer one. obstore's default of three minutes would hold up every other version.
 _RETRY: Any = {
     "max_retries": 3,
     "retry_timeout": timedelta(seconds=15),
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=3), "base": 2},
 }
-_CLIENT: Any = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(minutes=10)}
 
 
 class StoreError(Exception):
@@ -121,11 +122,8 @@ class Store:
 
     def _open(self) -> ObjectStore:
         if self._store is None:
-            options = (
-                {}
-                if self._url.startswith(("file:", "memory:"))
-                else {"retry_config": _RETRY, "client_options": _CLIENT}
-            )
+            # Not client_options: they would replace what the environment says of the connection (AZURE_ALLOW_HTTP, a proxy).
+            options = {} if self._url.startswith(("file:", "memory:")) else {"retry_config": _RETRY}
             self._store = from_url(self._url, **options)
         return self._store
 
@@ -269,38 +267,29 @@ class Store:
         return path
 
     async def _download(self, name: str, entry: FileEntry, descriptor: int) -> str:
-        sha, size = hashlib.sha256(), 0
-        try:
-            async for data in self._chunks(f"blobs/sha256/{entry.sha256}"):
-                size += len(data)
-                if size > entry.size:
-                    break
-                await asyncio.to_thread(_absorb, descriptor, sha, data)
-        except FileNotFoundError as error:
-            raise CorruptError(f"{name} is not in the store") from error
+        sha = hashlib.sha256()
+        path = f"blobs/sha256/{entry.sha256}"
+        size = (await self._ask(name, lambda: obstore.head_async(self._open(), path)))["size"]
         if size > entry.size:
             raise CorruptError(f"{name} is larger than the {entry.size} bytes that were published")
         if size < entry.size:
             raise CorruptError(f"{name} has {size} of the {entry.size} bytes that were published")
+        for start in range(0, size, _CHUNK):  # by ranges: obstore gives one request with its body 30 seconds
+            part = await self._ask(name, functools.partial(self._range, path, start, min(start + _CHUNK, size)))
+            await asyncio.to_thread(_absorb, descriptor, sha, part)
         return sha.hexdigest()
 
-    async def _chunks(self, path: str) -> AsyncIterator[bytes]:
-        """The store's errors are StoreErrors, but for what is not there; an OSError outside of here is the cache's."""
+    async def _range(self, path: str, start: int, end: int) -> obstore.Bytes:
+        return await obstore.get_range_async(self._open(), path, start=start, end=end)
+
+    async def _ask(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """The store's errors are StoreErrors, but for what is not there; an OSError from elsewhere is the cache's."""
         try:
-            result = await obstore.get_async(self._open(), path)
-            chunks = aiter(result.stream(min_chunk_size=_CHUNK))
-        except FileNotFoundError:
-            raise
+            return await ask()
+        except FileNotFoundError as error:
+            raise CorruptError(f"{name} is not in the store") from error
         except Exception as error:
             raise StoreError(_first_line(error)) from error
-        while True:
-            try:
-                chunk = bytes(await anext(chunks))
-            except StopAsyncIteration:
-                return
-            except Exception as error:
-                raise StoreError(_first_line(error)) from error
-            yield chunk
 
     def forget(self, digest: str) -> None:
         """Remove a version's folder, and the files that only it had."""
@@ -362,7 +351,7 @@ def _temporary_file(folder: Path) -> Iterator[tuple[int, Path]]:
         path.unlink(missing_ok=True)
 
 
-def _absorb(descriptor: int, sha: hashlib._Hash, data: bytes) -> None:
+def _absorb(descriptor: int, sha: hashlib._Hash, data: obstore.Bytes) -> None:
     sha.update(data)
     view = memoryview(data)
     while view:
