@@ -2,8 +2,8 @@
 
     submit ─▶ waiting ─▶ run on an idle worker ─▶ answered
                  ▲            │ R error: halves, down to items      (a failing item fails alone, with R's message)
-                 └────────────┤ crash:   each item alone            (an item that kills twice is refused; so with one
-                              │         stopped from outside)
+                 └────────────┤ crash:   eighths, down to items     (an item that kills again alone is refused; so with a
+                              │                                      worker stopped from outside)
                               └ hang:    each item alone            (an item that hangs alone is refused)
 
 Rules kept here: at most `slots` predictions at once, but those that take far longer than expected hold slots of their own
@@ -44,6 +44,7 @@ Key = tuple[str, str]
 _LEAST_RETRY_AFTER_MS = 50
 _LEAST_PIECE_ROWS = 64
 _OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
+_CRASH_PARTS = 8  # into so many runs goes what a crashed worker had
 _PROMPT_S = 0.1  # a ping is answered in a millisecond; later than this, work does not wait for the one who owes it
 
 
@@ -878,7 +879,10 @@ class Pool:
         singles = self._singles(line, run)
         for portion in singles:
             portion.kills += 1
-        self._again(line, [[portion] for portion in singles])
+        # A run costs far more than its rows: what a hundred items did in one run they must not do again in a hundred, when
+        # it was the worker that somebody killed. Two steps down to the item, and a hang in one only.
+        size = 1 if hung else math.ceil(len(singles) / _CRASH_PARTS)
+        self._again(line, [singles[i : i + size] for i in range(0, len(singles), max(1, size))])
         return []
 
     def shut(self, now: float) -> list[Effect]:

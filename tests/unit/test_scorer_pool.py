@@ -223,6 +223,22 @@ def test_an_item_that_kills_twice_is_refused_and_the_others_are_answered() -> No
     assert values(answer.frame) == [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 7.0]
 
 
+def test_what_many_items_did_in_one_run_is_not_repeated_in_as_many_when_the_worker_is_killed() -> None:
+    pod = Pod(slots=1)
+    pod.start()
+    pod.call(*map(float, range(64)), items=[1] * 64)
+    pod.die(next(iter(pod.running)))
+    runs: list[int] = []
+
+    def predict(run: Run) -> Frame:
+        runs.append(run.items)
+        return run.frame
+
+    pod.settle(predict)
+    assert runs == [8] * 8
+    assert values(pod.answers[0].frame) == list(map(float, range(64)))
+
+
 def test_an_item_whose_worker_was_killed_once_is_answered() -> None:
     pod = Pod(slots=1)
     pod.start()
