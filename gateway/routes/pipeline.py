@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.caller import Caller
-from gateway.core.catalogue import Index, Served
+from gateway.core.catalogue import Index, Model, Served
 from gateway.core.coalesce import Item
 from gateway.core.contract import Contract
 from gateway.core.contract.tokens import Steps
@@ -37,7 +37,9 @@ from shared.deadline import CLIENT_TIMEOUT_HEADER, parse_timeout_ms
 from shared.errors import (
     InvalidDataError,
     MalformedRequestError,
+    NotFoundError,
     OverloadedError,
+    PayloadTooLargeError,
     ScoregateError,
     UnauthenticatedError,
     UpstreamError,
@@ -45,6 +47,8 @@ from shared.errors import (
 from shared.wire import Frame, WireError
 
 Headers = list[tuple[bytes, bytes]]
+#: Of a model's name and of a version: no longer one exists, and messages repeat what was asked for.
+MAX_NAME = 63
 
 
 class Form(Protocol):
@@ -77,6 +81,11 @@ async def in_steps(steps: Steps[Any]) -> Any:
         except StopIteration as stop:
             return stop.value
         await asyncio.sleep(0)
+
+
+def _check_names(model: str, version: str | None) -> None:
+    if len(model) > MAX_NAME or len(version or "") > MAX_NAME:
+        raise NotFoundError(f"there is no model or version of that name: they have at most {MAX_NAME} characters")
 
 
 class Pipeline:
@@ -131,8 +140,15 @@ class Pipeline:
 
     def authorise(self, caller: Caller, model: str, version: str | None) -> Asked:
         """The grant, and the version that will answer: resolved once, here."""
+        _check_names(model, version)
         grant = self.policy.authorise(caller, model, known=model in self.index.models)
         return Asked(caller, grant, self.index.find(model, version))
+
+    def model(self, caller: Caller, name: str) -> Model:
+        """A model that the caller may score, to be shown."""
+        _check_names(name, None)
+        self.policy.authorise(caller, name, known=name in self.index.models)
+        return self.index.models[name]
 
     @contextmanager
     def flight(self) -> Iterator[None]:
@@ -187,14 +203,14 @@ class Pipeline:
         clock = time.perf_counter
         at = clock()
         limit, within_s = self.settings.max_body_bytes, self.settings.body_timeout_s
-        with self._uploads.sending(key, limits, within_s=within_s):
-            body = await read_body(receive, scope["headers"], limit=limit, within_s=within_s)
-        at = self._lap("read", at)
+        within_s = min(within_s, timeout_ms / 1000)
         contract = self.contracts.of(asked.served.entry, asked.grant.rules.max_rows)
         try:
-            steps = form.read(contract, body, headers)
-            frame, wanted = await in_steps(steps)
-        except (InvalidDataError, MalformedRequestError):
+            with self._uploads.sending(key, limits, within_s=within_s):
+                body = await read_body(receive, scope["headers"], limit=limit, within_s=within_s)
+            at = self._lap("read", at)
+            frame, wanted = await in_steps(form.read(contract, body, headers))
+        except (InvalidDataError, MalformedRequestError, PayloadTooLargeError):
             # Refused data costs one call and no rows, so that nobody can have unlimited work done by sending nonsense.
             (await self.admission.admit(key, limits, rows=0)).release()
             raise
@@ -253,4 +269,4 @@ class Pipeline:
         if rules.coalesce == "own":
             lane += (asked.caller.key,)
         waiting = Waiting(contract, pods, request, answer, entry.retry)
-        return Item(lane, frame, deadline_s, waiting, alone=alone)
+        return Item(lane, (model, version), frame, deadline_s, waiting, alone=alone)

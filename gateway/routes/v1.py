@@ -66,8 +66,7 @@ def v1_routes(pipeline: Pipeline) -> list[Route]:
     async def model(request: Request) -> Response:
         caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
         name, version = request.path_params["model"], request.path_params.get("version")
-        pipeline.policy.authorise(caller, name, known=name in pipeline.index.models)
-        found = pipeline.index.models[name]
+        found = pipeline.model(caller, name)
         if version is not None and version not in found.versions:
             raise NotFoundError(f"model {name!r} has no version {version!r}")
         return reply(request, model_form(found, version))

@@ -77,8 +77,7 @@ def v2_routes(pipeline: Pipeline, unready: Callable[[], list[str]]) -> list[Rout
     async def model(request: Request) -> Response:
         caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
         name, version = request.path_params["model"], request.path_params.get("version")
-        pipeline.policy.authorise(caller, name, known=name in pipeline.index.models)
-        found = pipeline.index.models[name]
+        found = pipeline.model(caller, name)
         wanted = found.default if version is None else version
         if version is not None and version not in found.versions:
             raise NotFoundError(f"model {name!r} has no version {version!r}")

@@ -133,7 +133,7 @@ class Forwarder:
                 item.reply.answer.set_result(frame)
 
     def _again(self, batch: Batch[Waiting], lost: str, error: Exception) -> None:
-        log.warning("gateway.batch.lost", pod=lost, items=len(batch.items), error=str(error))
+        log.debug("gateway.batch.lost", pod=lost, items=len(batch.items), error=str(error))
         now = time.monotonic()
         retry: list[Item[Waiting]] = []
         for item in batch.items:

@@ -152,14 +152,16 @@ class PodClient:
                 status, reply = response.status, response.headers
         except TimeoutError as error:
             if isinstance(error, aiohttp.ServerTimeoutError) and not isinstance(error, aiohttp.SocketTimeoutError):
-                self.pods.failed(pod, time.monotonic())
+                self._lost(pod, error)
                 raise NoAnswerError(f"{pod.address}: no connection in {_CONNECT_S} s") from error
             raise DeadlineExceededError from error
         except (aiohttp.ClientError, OSError) as error:
-            self.pods.failed(pod, time.monotonic())
+            self._lost(pod, error)
             raise NoAnswerError(f"{pod.address}: {error or type(error).__name__}") from error
         finally:
             self.pods.ended(pod, frame.rows)
+        if pod.failures:
+            log.info("gateway.pod.back", pod=pod.address)
         self.pods.answered(pod)
         if status != 200:
             raise self._said(pod, status, content, reply)
@@ -172,6 +174,11 @@ class PodClient:
         if any(got not in (0, sent) for got, sent in zip(answer.items, items, strict=True)):
             raise UpstreamError
         return answer
+
+    def _lost(self, pod: Pod, error: BaseException) -> None:
+        if pod.failures == 0:  # said once, not for each batch
+            log.warning("gateway.pod.away", pod=pod.address, error=str(error) or type(error).__name__)
+        self.pods.failed(pod, time.monotonic())
 
     def _said(self, pod: Pod, status: int, content: bytes, headers: Mapping[str, str]) -> ScoregateError:
         try:
@@ -219,8 +226,9 @@ class PodClient:
                 f"{parts.scheme}://{parts.hostname}:{port}"
             ]  # the certificate is for the name, not for its addresses
         try:
-            infos = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+            async with asyncio.timeout(_CONNECT_S):
+                infos = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        except OSError as error:  # TimeoutError is one
             log.warning("gateway.pods.unresolved", host=parts.hostname, error=str(error))
             return [a for a in self.pods.by_address if a.endswith(f":{port}")]
         hosts = sorted({str(info[4][0]) for info in infos})
@@ -249,8 +257,8 @@ class PodClient:
                     log.warning("gateway.pod.catalogue_refused", pod=pod.address, status=response.status)
                     return
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
-            if pod.failures == 0:
-                log.warning("gateway.pod.away", pod=pod.address, error=str(error) or type(error).__name__)
-            self.pods.failed(pod, time.monotonic())
+            self._lost(pod, error)
             return
+        if pod.failures:
+            log.info("gateway.pod.back", pod=pod.address)
         self.pods.answered(pod)

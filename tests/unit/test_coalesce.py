@@ -11,8 +11,8 @@ from shared.errors import OverloadedError
 from shared.wire import Frame
 
 
-def item(name: str, *, lane: str = "m", rows: int = 1, deadline_s: float = 10.0) -> Item[str]:
-    return Item(lane, Frame(rows, ()), deadline_s, name)
+def item(name: str, *, lane: str = "m", group: str = "g", rows: int = 1, deadline_s: float = 10.0) -> Item[str]:
+    return Item(lane, group, Frame(rows, ()), deadline_s, name)
 
 
 def names(batches: list[Batch[str]]) -> list[list[str]]:
@@ -21,7 +21,7 @@ def names(batches: list[Batch[str]]) -> list[list[str]]:
 
 def one_back(c: Coalescer[str], now: float = 0) -> list[Batch[str]]:
     """A batch that left at 0 comes back."""
-    return c.finish(Batch("m", [], 0), now)
+    return c.finish(Batch("m", [item("")], 0), now)
 
 
 def coalescer(slots: int = 1, **more: int) -> Coalescer[str]:
@@ -93,6 +93,19 @@ def test_an_item_that_cannot_be_back_by_its_deadline_is_refused_at_once_with_whe
     assert refused.value.retry_after_ms == 4000
     assert c.waiting == 1
     assert names(c.offer(item("e", lane="other", deadline_s=99), 10)) == []
+
+
+def test_a_slow_model_does_not_make_a_fast_one_look_slow() -> None:
+    c = coalescer(slots=2)
+    (fast,) = c.offer(item("fast", group="fast"), 0)
+    (slow,) = c.offer(item("slow", group="slow", lane="slow"), 0)
+    c.finish(fast, 0.01)
+    c.finish(slow, 5.0)
+    c.offer(item("a", group="fast", deadline_s=99), 10)
+    c.offer(item("b", group="fast", deadline_s=99), 10)
+    assert names(c.offer(item("c", group="fast", deadline_s=10.5), 10)) == []
+    with pytest.raises(OverloadedError):
+        c.offer(item("d", group="slow", lane="slow", deadline_s=10.5), 10)
 
 
 def test_an_idle_system_refuses_nobody_for_what_it_was_slow_at_before() -> None:
