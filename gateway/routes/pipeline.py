@@ -262,7 +262,9 @@ class Pipeline:
 
         def pods() -> frozenset[str]:
             served = self.index.models[model].versions.get(version) if model in self.index.models else None
-            return served.pods if served is not None and served.entry.digest == digest else frozenset()
+            if served is None:  # retracted meanwhile: pods go on serving it for those it was promised to
+                return asked.served.pods
+            return served.pods if served.entry.digest == digest else frozenset()
 
         alone = rules.coalesce == "off" or not entry.batchable
         lane: tuple[object, ...] = (model, version, digest)
