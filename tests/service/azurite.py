@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from devkit import azurite
+from tests.support import eventually
 
 #: Azurite's documented account; its key protects nothing.
 ACCOUNT = "devstoreaccount1"
@@ -53,6 +54,17 @@ class Azurite:
                 self.port = int(match[1])
                 return
         pytest.fail(f"Azurite did not start: {said}")
+
+    def saved(self, *paths: str) -> None:
+        """Wait until it has written down (it does so every few seconds) that it has these; a kill loses what came later."""
+        blobs, extents = (self.folder / f"__azurite_db_{name}__.json" for name in ("blob", "blob_extent"))
+
+        def written() -> bool:
+            text, known = blobs.read_text(), extents.read_text()
+            ids = set(re.findall(r'"id":"([0-9a-f-]{36})"', text))
+            return CONTAINER in text and all(path in text for path in paths) and all(one in known for one in ids)
+
+        eventually(written, within_s=40, what="Azurite has saved what it was given")
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -208,7 +208,7 @@ def test_deleting_the_cache_of_a_running_pod_harms_nothing(tmp_path: Path) -> No
         [zygote] = [z["pid"] for z in pod.status()["zygotes"] if z["version"] == "1"]
         os.kill(zygote, 9)
         eventually(
-            lambda: [z for z in pod.status()["zygotes"] if (z["version"], z["state"]) == ("1", "ready") and z["pid"] != zygote],
+            lambda: [z for z in pod.status()["zygotes"] if (z["version"], z["state"]) == ("1", "alive") and z["pid"] != zygote],
             what="its zygote is loaded anew, from the store",
         )  # fmt: skip
         assert pod.predict(version("1", 1), x=[3.0]) == [3.0]

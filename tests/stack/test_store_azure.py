@@ -185,6 +185,7 @@ def test_azurite_killed_before_the_start_what_is_cached_is_served_and_new_versio
     cache = str(tmp_path / "cache")
     with scorer(tmp_path, url=azure.url, environment=azure.environment, cache_dir=cache) as pod:
         pod.ready()
+    azure.saved("double/1/manifest.json")
     azure.kill()
     with scorer(tmp_path, url=azure.url, environment=azure.environment, cache_dir=cache) as pod:
         pod.ready()
@@ -197,6 +198,7 @@ def test_azurite_killed_before_the_start_what_is_cached_is_served_and_new_versio
 
 def test_azurite_away_at_a_first_start_is_asked_again_until_it_is_there(azure: Azurite, tmp_path: Path) -> None:
     publish(azure, tmp_path, version("1", 1))
+    azure.saved("double/1/manifest.json")
     azure.kill()
     with scorer(tmp_path, url=azure.url, environment=azure.environment, poll_s=5) as pod:
         eventually(lambda: "error" in str(pod.status()["store_error"]), what="it says that it is away")
@@ -210,11 +212,12 @@ def test_azurite_killed_while_a_large_file_is_fetched_nothing_half_is_served_and
     azure: Azurite, tmp_path: Path
 ) -> None:
     publish(azure, tmp_path, version("1", 1))
-    with scorer(
-        tmp_path, url=azure.url, environment=azure.environment, cache_dir=str(tmp_path / "cache"), poll_s=0.5
-    ) as pod:
+    publish(azure, tmp_path, version("2", 2), **{"big.R": b"#" * 300_000_000})
+    azure.saved("double/1/manifest.json", "double/2/manifest.json")
+    cache = str(tmp_path / "cache")
+    with scorer(tmp_path, url=azure.url, environment=azure.environment, cache_dir=cache, models="double@1") as pod:
         pod.ready()
-        publish(azure, tmp_path, version("2", 2), **{"big.R": b"#" * 300_000_000})
+    with scorer(tmp_path, url=azure.url, environment=azure.environment, cache_dir=cache, poll_s=0.5) as pod:
         blobs = tmp_path / "cache" / "blobs"
         eventually(
             lambda: [p for p in blobs.glob("tmp-*") if p.stat().st_size > 1_000_000],
@@ -223,6 +226,7 @@ def test_azurite_killed_while_a_large_file_is_fetched_nothing_half_is_served_and
         )
         azure.kill()
         eventually(lambda: state(pod, "2") == "unavailable", within_s=60, what="it is reported")
+        pod.ready()
         assert "the store cannot be read" in pod.version("double", "2")["reason"]
         assert len(list((tmp_path / "cache" / "packages").iterdir())) == 1
         assert list(blobs.glob("tmp-*")) == []
