@@ -100,7 +100,8 @@ async def _gateway(options: Options, home: Home, processes: Processes, state: St
         "GATEWAY_WORKERS": str(options.gateway_workers),
         "GATEWAY_SCORER_URLS": str(state.scorer_url),
         "GATEWAY_INTERNAL_KEY_FILE": str(private),
-        "GATEWAY_POLICY_FILE": str(policy.for_stack(home.folder, options.rate)),
+        "GATEWAY_POLICY_FILE": os.environ.get("GATEWAY_POLICY_FILE")
+        or str(policy.for_stack(home.folder, options.rate)),
         "GATEWAY_TENANTS": TENANT,
         "GATEWAY_AUDIENCES": f"{APP_ID_URI},{API_CLIENT_ID}",
         "GATEWAY_AUTHORITY": str(state.authority),

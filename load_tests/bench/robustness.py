@@ -23,12 +23,14 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from devkit import r
+import yaml
+
+from devkit import policy, r
 from devkit.examples import rows_to_send
 from load_tests.bench.openloop import Gun, Report, Shot
 
@@ -98,7 +100,6 @@ class Target:
     gateway_url: str
     internal_url: str
     headers: dict[str, str]
-    second_caller: dict[str, str]
     store: Path
 
     def manifest(self, model: str) -> dict[str, Any]:
@@ -115,9 +116,7 @@ class Target:
         manifest = self.manifest(HEALTHY)
         answers = manifest["example"]["outputs"]["prediction"]
         pairs = zip(rows_to_send(manifest), answers, strict=True)
-        shots = [shot(HEALTHY, row, repr([answer])) for row, answer in pairs]
-        # From two callers in turn: one alone would reach its limit of requests at once when workers are away.
-        return [replace(one, headers=headers) for one in shots for headers in ({}, self.second_caller)]
+        return [shot(HEALTHY, row, repr([answer])) for row, answer in pairs]
 
 
 def shot(model: str, row: dict[str, Any], predictions: str | None) -> Shot:
@@ -158,15 +157,19 @@ def stack(models: Sequence[str], **settings: str) -> Iterator[Target]:
             code = "a <- commandArgs(TRUE); invisible(scoregate::publish_model(a[[1L]], a[[2L]]))"
             publish = ["Rscript", "--vanilla", "-e", code, package, store.as_uri()]
             subprocess.run(publish, env=env, check=True, capture_output=True)  # noqa: S603
-        options = ("--detach", "--name", name, "--port", "0", "--rate", "100000000/minute", "--store", store.as_uri())
+        options = ("--detach", "--name", name, "--port", "0", "--store", store.as_uri())
+        unlimited = Path(folder) / "policy.yaml"
+        document = yaml.safe_load(policy.FILE.read_text(encoding="utf-8"))
+        document["defaults"] |= {"rate": "100000000/minute", "concurrent": 100_000}
+        unlimited.write_text(yaml.safe_dump(document), encoding="utf-8")
+        settings["GATEWAY_POLICY_FILE"] = str(unlimited)
         try:
             dev("up", *options, "--scorer-workers", str(WORKERS), **settings)
             status = json.loads(dev("status", "--json", "--name", name))
             token = dev("token", "--name", name).strip()
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            second = {"Authorization": f"Bearer {dev('token', '--name', name, '--app', 'one-model').strip()}"}
             where = Path(unquote(urlsplit(status["store"]).path))
-            yield Target(status["gateway_url"], status["scorer_internal_url"], headers, second, where)
+            yield Target(status["gateway_url"], status["scorer_internal_url"], headers, where)
         finally:
             dev("down", "--name", name, "--remove")
 
