@@ -4,11 +4,10 @@ model <- readRDS(arguments[[1]])
 suppressMessages(library(randomForest))
 
 score <- function(req) {
-  rows <- jsonlite::fromJSON(req$postBody)
-  unname(predict(model, rows))
+  unname(predict(model, req$body))
 }
 
 router <- plumber::pr()
-router <- plumber::pr_post(router, "/score", score, parsers = "none")
+router <- plumber::pr_post(router, "/score", score)
 router <- plumber::pr_get(router, "/ready", function() TRUE)
 plumber::pr_run(router, port = as.integer(arguments[[2]]), quiet = TRUE)

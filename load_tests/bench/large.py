@@ -220,6 +220,12 @@ def answers(port: int) -> bool:
         return False
 
 
+def show(figures: dict[str, dict[str, float]]) -> None:
+    """One line for each stack."""
+    for label, row in figures.items():
+        print(f"{label:20}" + "  ".join(f"{key} {value:.3g}" for key, value in row.items()), flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
@@ -235,9 +241,8 @@ def main() -> None:
             figures["one worker"] = measure(target, folder, options.rows, options.rounds)
         with stack(2) as target:
             figures["two workers"] = measure(target, folder, options.rows, options.rounds)
+            show(figures)
             json_s = plumber(target, folder, options.rows, max(1, options.rounds // 2))
-    for label, row in figures.items():
-        print(f"{label:20}" + "  ".join(f"{key} {value:.3g}" for key, value in row.items()))
     two = figures["two workers"]
     for label in ("one worker, uncut", "one worker"):
         print(

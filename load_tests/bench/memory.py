@@ -51,6 +51,7 @@ class Figures:
     p99_ms: float
     renewed: int
     per_s: float
+    held: list[float]
 
 
 def family(root: int) -> list[int]:
@@ -194,7 +195,7 @@ def load(store: Path, requests: int, settings: dict[str, str]) -> Figures:
         raise RuntimeError("some requests failed")
     took.sort()
     return Figures(
-        start, max(held), end, statistics.median(took), took[int(len(took) * 0.99)], count, len(took) / elapsed
+        start, max(held), end, statistics.median(took), took[int(len(took) * 0.99)], count, len(took) / elapsed, held
     )
 
 
@@ -206,6 +207,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--refork-share", default="", help="1000: workers are never forked anew for their memory")
     parser.add_argument("--refork-runs", default="0")
+    parser.add_argument("--raw", action="store_true", help="print the whole pods' PSS as it went")
     options = parser.parse_args()
     settings = {"SCORER_WORKERS": str(options.workers), "SCORER_REFORK_RUNS": options.refork_runs}
     if options.refork_share:
@@ -228,6 +230,10 @@ def main() -> None:
             f"{large.p50_ms:8.1f}{large.p99_ms:8.1f}{large.per_s:7.0f}",
             flush=True,
         )
+        if options.raw:
+            for label, figures in (("toy", toy), ("large", large)):
+                held = " ".join(f"{count / 1e6:.0f}" for count in figures.held)
+                print(f"  {label}: MB in each half second, then at the end: {held} {figures.end / 1e6:.0f}", flush=True)
 
 
 if __name__ == "__main__":
