@@ -148,8 +148,8 @@ choose_way <- function(model, predict, options) {
     return(list(method = "script", options = list(), said = said))
   }
   if (length(options) > 0L && (is.null(names(options)) || !all(vapply(options, is_plain_option, NA)))) {
-    abort("options must be a named list of texts, numbers (one or several), TRUE or FALSE; anything else belongs into ",
-      "predict=")
+    abort("options must be a named list of single texts, TRUE or FALSE, or numbers, one or several; anything else ",
+      "belongs into predict=")
   }
   options <- model_options(model, as.list(options))
   said <- if (class == "default") paste0(class(model)[1L], ", answered by predict(model, newdata)") else class

@@ -37,9 +37,13 @@ namespace_name <- function(fun) {
   if (isNamespace(home)) unname(getNamespaceName(home)) else ""
 }
 
-#' The package of the predict method that R would use for a model's class.
+#' The package of the predict method that R would use for a model's class; none for a bare list or function, for which
+#' some package may have registered a method (caret has one for lists).
 #' @noRd
 predict_packages <- function(model) {
+  if (!is.object(model)) {
+    return(character())
+  }
   if (isS4(model)) {
     home <- attr(class(model), "package")
     return(setdiff(home, c(always_attached, ".GlobalEnv")))
