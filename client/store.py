@@ -350,8 +350,11 @@ class Store:
 
 
 def first_line(error: BaseException) -> str:
-    """Of a message that may be long."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Of a message that may be long, with the code that Azure and S3 give further down."""
+    text = str(error).strip()
+    line = (text or type(error).__name__).splitlines()[0].partition("<?xml")[0].rstrip(" :")
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    return line if code is None else f"{code[1]}: {line}"
 
 
 def describe(published: Published) -> Mapping[str, Any]:

@@ -36,6 +36,7 @@ from shared.signing import Signed, SigningError, parse
 _MANIFEST = re.compile(r"models/([^/]+)/([^/]+)/manifest\.json")
 _RETRACTED = re.compile(r"models/([^/]+)/([^/]+)/retracted")
 _PROMOTED = re.compile(r"models/([^/]+)/promoted")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 _MAX_NOTE_BYTES = 64 * 1024
 _MAX_SIGNATURES = 16
@@ -415,4 +416,8 @@ def _intact(folder: Path, manifest: Manifest, data: bytes) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """With the code that Azure and S3 give, which stands further down: ContainerNotFound, AuthenticationFailed."""
+    text = str(error)
+    line = (text.splitlines() or [type(error).__name__])[0].partition("<?xml")[0]
+    code = _CODE.search(text)
+    return line if code is None else f"{code[1]}: {line.rstrip(' :')}"

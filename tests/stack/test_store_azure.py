@@ -86,7 +86,7 @@ def test_published_with_a_key_served_with_a_sas_that_may_only_read_promoted_and_
     with scorer(tmp_path, url=azure.url, environment=azure.read_only, retract_s=0) as pod:
         pod.ready()
         assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
-        publish(azure, tmp_path, version("2", 2), **{"big.R": os.urandom(20_000_000)})
+        publish(azure, tmp_path, version("2", 2), **{"big.bin": os.urandom(20_000_000)})
         eventually(lambda: state(pod, "2") == "ready", what="it is fetched")
         assert scoregate(azure, "promote", "double", "1").returncode == 0
         eventually(lambda: b'"promoted":{"double"' in _catalogue(pod), what="the promotion is told")
@@ -133,16 +133,16 @@ def test_no_worker_sees_the_stores_credential(azure: Azurite, tmp_path: Path) ->
 
 def test_a_container_that_does_not_exist_is_named(azure: Azurite, tmp_path: Path) -> None:
     with scorer(tmp_path, url="az://nowhere", environment=azure.environment) as pod:
-        eventually(lambda: "no such folder or container" in str(pod.status()["store_error"]), what="it says so")
+        eventually(lambda: "ContainerNotFound" in str(pod.status()["store_error"]), what="it says so")
         [reason] = pod.http.get(f"{pod.internal_url}/readyz").json()["reasons"]
-        assert "no such folder or container" in reason
+        assert "ContainerNotFound" in reason
 
 
 def test_of_publishers_of_one_version_at_once_one_wins_and_what_it_published_is_whole(
     azure: Azurite, tmp_path: Path
 ) -> None:
     packages = [
-        package(tmp_path / str(n), version("1", 1), **{"more.R": b"# %d" % n, "big.R": os.urandom(9_000_000)})
+        package(tmp_path / str(n), version("1", 1), **{"more.R": b"# %d" % n, "big.bin": os.urandom(9_000_000)})
         for n in range(4)
     ]
     done: list[subprocess.CompletedProcess[str]] = []
@@ -161,7 +161,7 @@ def test_of_publishers_of_one_version_at_once_one_wins_and_what_it_published_is_
 def test_a_publisher_that_is_killed_half_way_leaves_no_version_and_blocks_nobody(
     azure: Azurite, tmp_path: Path
 ) -> None:
-    folder = package(tmp_path, version("1", 1), **{"big.R": os.urandom(150_000_000)})
+    folder = package(tmp_path, version("1", 1), **{"big.bin": os.urandom(150_000_000)})
     command = [sys.executable, "-m", "client", "publish", str(folder), "--store", azure.url]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | azure.environment)
     blocks = azure.folder / "__blobstorage__"
@@ -212,7 +212,7 @@ def test_azurite_killed_while_a_large_file_is_fetched_nothing_half_is_served_and
     azure: Azurite, tmp_path: Path
 ) -> None:
     publish(azure, tmp_path, version("1", 1))
-    publish(azure, tmp_path, version("2", 2), **{"big.R": b"#" * 300_000_000})
+    publish(azure, tmp_path, version("2", 2), **{"big.bin": b"#" * 300_000_000})
     azure.saved("double/1/manifest.json", "double/2/manifest.json")
     cache = str(tmp_path / "cache")
     with scorer(tmp_path, url=azure.url, environment=azure.environment, cache_dir=cache, models="double@1") as pod:
