@@ -76,7 +76,7 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "a worker is forked anew when its own memory has grown by this share of what the model takes loaded, and a call's peak"
         ),
     ] = 0.15
-    refork_floor_mib: Annotated[Positive, Doc("MiB that share is at least")] = 48
+    refork_floor_mib: Annotated[Positive, Doc("MiB that share is at least")] = 32
     refork_runs: Annotated[
         Annotated[int, msgspec.Meta(ge=0)],
         Doc("predictions after which a worker is forked anew; 0: no matter how many"),

@@ -81,7 +81,7 @@ class Budget:
 
 
 def growth_limit(measured: Measured, *, share: float, floor_bytes: float) -> float:
-    """Bytes a worker may hold privately beyond what it had when it was forked, until it is forked anew.
+    """Bytes a worker may hold privately beyond what a warm one does, until it is forked anew.
 
     A share of the model, at least the floor; a peak is no growth, for a class that copies its model would be forked for ever.
     """

@@ -43,6 +43,7 @@ from shared.wire import Frame, ItemError, TensorSpec, WireError, merge, split, t
 Key = tuple[str, str]
 _LEAST_RETRY_AFTER_MS = 50
 _LEAST_PIECE_ROWS = 64
+_WARM_RUNS, _WARM_BYTES = 100, 128 * 1024 * 1024  # after so many runs a worker is warm; at most so much that adds to it
 _OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
 _CRASH_PARTS = 8  # into so many runs goes what a crashed worker had
 _PROMPT_S = 0.1  # a ping is answered in a millisecond; later than this, work does not wait for the one who owes it
@@ -253,8 +254,9 @@ class Line:
     apart: deque[tuple[Portion, ...]] = field(default_factory=deque)  # runs to repeat in smaller parts, first
     large: deque[Portion] = field(default_factory=deque)  # pieces of calls that were cut
     after_piece: bool = False  # the last run was one: another call's turn
-    growth_bytes: float = math.inf  # private memory a worker may add to what it was forked with
-    forked_bytes: float | None = None  # what a new worker has
+    growth_bytes: float = math.inf  # private memory a worker may have beyond one that is warm
+    forked_bytes: float = 0.0  # what a new one has
+    warm_bytes: float | None = None  # the least that one had after enough runs
     waiting_rows: int = 0
     waiting_calls: int = 0
     used_s: float = 0.0  # virtual time: who has used least goes next
@@ -318,7 +320,7 @@ class Pool:
     ) -> list[Effect]:
         """Serve it from now on. For one that is already served: take what may have changed, replace its workers one by one.
 
-        `growth_bytes`: private memory a worker may add to what it was forked with before it is forked anew.
+        `growth_bytes`: private memory a worker may have beyond a warm one's before it is forked anew.
         """
         line = self.lines.get(key)
         if line is None:
@@ -328,7 +330,7 @@ class Pool:
             line.batchable, line.fork_at_s, line.deaths, line.leaving = batchable, 0.0, 0, False
             for worker in self._of(key):
                 worker.retire = True
-        line.growth_bytes, line.forked_bytes = growth_bytes, None
+        line.growth_bytes, line.forked_bytes, line.warm_bytes = growth_bytes, 0.0, None
         return self._plan(now)
 
     def remove_version(self, key: Key, now: float) -> list[Effect]:
@@ -452,7 +454,11 @@ class Pool:
         if private_bytes is not None:
             if not worker.runs:
                 line.forked_bytes = private_bytes
-            elif private_bytes - (line.forked_bytes or 0.0) > line.growth_bytes:
+            elif worker.runs >= _WARM_RUNS:
+                line.warm_bytes = min(private_bytes, line.warm_bytes or math.inf)
+            # Compiling, buffers and R's young objects make any worker grow at first, by how much depends on the packages.
+            usual = min(line.forked_bytes + _WARM_BYTES, line.warm_bytes or math.inf)
+            if worker.runs and private_bytes - usual > line.growth_bytes:
                 worker.renew = worker.renew or Cause.GROWN
         return self._plan(now)
 

@@ -150,7 +150,7 @@ def test_a_worker_that_has_grown_is_replaced_and_ends_only_when_the_new_one_list
     pod = idle_pod()
     [old] = pod.pool.workers
     pod.private[old] = 60 * MIB
-    pod.pool.lines[A].forked_bytes = 5 * MIB
+    pod.pool.lines[A].warm_bytes = 5 * MIB
     pod.call(1.0)
     pod.now += 10
     pod.finish(old)
@@ -171,7 +171,7 @@ def test_a_worker_that_has_grown_is_replaced_and_ends_only_when_the_new_one_list
 def test_a_worker_that_has_not_grown_further_than_it_may_stays() -> None:
     pod = idle_pod()
     [worker] = pod.pool.workers
-    pod.pool.lines[A].forked_bytes = 20 * MIB
+    pod.pool.lines[A].warm_bytes = 20 * MIB
     pod.private[worker] = 69 * MIB
     for _ in range(5):
         pod.call(1.0)
@@ -327,3 +327,33 @@ def test_runs_of_nearly_one_size_move_the_cost_and_not_its_slope() -> None:
     assert cost.predict_s(1250) == pytest.approx(0.031, rel=0.1)
     assert cost.predict_s(1) < 0.006
     assert cost.row_s == pytest.approx(0.00002, rel=0.2)
+
+
+def test_what_any_worker_takes_to_get_warm_is_no_growth() -> None:
+    pod = idle_pod()
+    [worker] = pod.pool.workers
+    pod.private[worker] = 100 * MIB  # of a fork with 0: warm
+    for _ in range(300):
+        pod.call(1.0)
+        pod.now += 1
+        pod.finish(worker)
+        pod.do(pod.pool.tick(pod.now))
+    assert not pod.starting
+    assert pod.pool.lines[A].warm_bytes == 100 * MIB
+    pod.private[worker] = 151 * MIB
+    pod.call(1.0)
+    pod.now += 10
+    pod.finish(worker)
+    pod.do(pod.pool.tick(pod.now))
+    assert pod.starting
+
+
+def test_a_worker_that_leaks_a_lot_in_few_runs_is_replaced_before_it_is_warm() -> None:
+    pod = idle_pod()
+    [worker] = pod.pool.workers
+    pod.private[worker] = 179 * MIB
+    pod.call(1.0)
+    pod.now += 10
+    pod.finish(worker)
+    pod.do(pod.pool.tick(pod.now))
+    assert pod.starting
