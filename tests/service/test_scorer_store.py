@@ -16,11 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from client.store import Store as Publisher
+from client.store import sign_package
 from devkit import r
 from scorer.core.manifest import digest_of, parse_manifest
 from scorer.shell.store import CacheError, CorruptError, Found, Store, StoreError
+from shared.signing import parse, place
 from tests.service.scorer_models import DOUBLE
 from tests.service.scorer_pod import ROOT
 from tests.support import eventually
@@ -281,3 +285,25 @@ def test_a_publisher_that_is_killed_half_way_leaves_no_version_and_blocks_nobody
     assert Publisher(store.as_uri()).publish(folder).created
     [one] = asyncio.run(reader.look()).found
     asyncio.run(load(reader, one))
+
+
+def test_publishing_from_r_takes_the_signature_along_and_refuses_one_of_another_manifest(tmp_path: Path) -> None:
+    r.install_library()
+    folder = package(tmp_path)
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key").write_bytes(key)
+    signed = sign_package(folder, tmp_path / "key")
+    raw = (folder / "manifest.json").read_bytes()
+
+    def publish(store: Path) -> subprocess.CompletedProcess[str]:
+        code = f"scoregate::publish_model('{folder}', '{store.as_uri()}')"
+        environment = os.environ | r.environment()
+        return subprocess.run(["Rscript", "-e", code], env=environment, capture_output=True, text=True, check=False)
+
+    assert publish(tmp_path / "store").returncode == 0
+    assert parse((tmp_path / "store" / place(digest_of(raw), signed.key_id)).read_text()) == [signed]
+    (folder / "manifest.json").write_bytes(raw + b"\n")
+    refused = publish(tmp_path / "other")
+    assert refused.returncode != 0
+    assert "not a signature of this manifest" in refused.stderr
+    assert not (tmp_path / "other" / "models").exists()
