@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _GUARD = """
 read done && exit 0
 kill -s KILL -- "-$1"
@@ -140,6 +141,14 @@ def is_stopped(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
     except OSError:
         return False
+
+
+def resident_bytes(pid: int) -> int:
+    """Its memory that is not swapped out, what it shares with its zygote included; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
+    except OSError:
+        return 0
 
 
 def children() -> set[int]:

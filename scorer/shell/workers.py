@@ -37,6 +37,8 @@ _MIB = 1024 * 1024
 _LOST_GRACE_S = 0.1
 _ZYGOTES_EVERY_S = 10.0
 _CHILDREN_EVERY_S = 1.0
+# Too large to wait for the measurement of private memory: so many times what a worker may grow, and at least so much.
+_FAR_TOO_LARGE, _FAR_TOO_LARGE_BYTES = 4, 256 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Process:
     memory: Memory | None = None
     stopped: bool = False  # at the last look
     children_s: float = 0.0  # when its children were looked for
+    resident_bytes: int = 0  # when it came to listen
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -149,6 +152,15 @@ class Workers:
         worker = self.pool.workers.get(process.number)
         if worker is not None and worker.state is WorkerState.IDLE and self._left_children(process, now):
             self.perform(self.pool.retire_worker(process.number, now))
+
+    def _far_too_large(self, process: Process) -> bool:
+        """Whether it leaks so fast that the next measurement would come late. Resident memory costs a look of microseconds;
+        what it shared with the zygote when it was forked is in it from the start."""
+        line = self.pool.lines.get(process.key)
+        if line is None or process.pid is None or not process.resident_bytes:
+            return False
+        grown = processes.resident_bytes(process.pid) - process.resident_bytes
+        return grown > max(_FAR_TOO_LARGE_BYTES, _FAR_TOO_LARGE * line.growth_bytes)
 
     def _left_children(self, process: Process, now: float) -> bool:
         """Whether model code has left processes running, looked for once a second: the worker is replaced, they are swept."""
@@ -263,6 +275,7 @@ class Workers:
             process.timer.cancel()
         now = time.monotonic()
         self._metrics.fork.observe(now - process.ordered_s)
+        process.resident_bytes = processes.resident_bytes(process.pid) if process.pid is not None else 0
         process.zygote.misses = 0
         log.info("scorer.worker.ready", model=process.key[0], version=process.key[1], pid=process.pid)
         self.perform(self.pool.worker_ready(process.number, now))
@@ -349,7 +362,7 @@ class Workers:
         if isinstance(reply, WorkerLostError):
             return  # `on_lost` sees to it
         self._metrics.times(run.key).predict.observe(now - run.started_s)
-        retire = b"x-retire" in reply.headers or self._left_children(process, now)
+        retire = b"x-retire" in reply.headers or self._left_children(process, now) or self._far_too_large(process)
         effects = self.pool.run_done(process.number, self._result(run, reply), now, retire=retire)
         self.perform(effects)
 
