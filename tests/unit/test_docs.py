@@ -184,7 +184,7 @@ def described(registry: CollectorRegistry) -> dict[str, str]:
 def metrics() -> dict[str, str]:
     scorer = ScorerMetrics()
     scorer.watch(Pool(PoolLimits(slots=1)), lambda: 0.0)
-    scorer.watch_memory(lambda: [])
+    scorer.watch_memory(list)
     return described(Metrics().registry) | described(scorer.registry)
 
 
