@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
@@ -101,7 +102,9 @@ async def serve(
     serving_inside = asyncio.create_task(inner.serve(sockets=[internal[1]]))
     beside = [asyncio.create_task(coroutine) for coroutine in background]
     line = {"event": "listening", "service": service, "url": url_of(public[1]), "internal_url": url_of(internal[1])}
-    print(msgspec.json.encode(line).decode(), flush=True)
+    # One write: several processes may share the pipe, and print() writes the end of the line apart when unbuffered.
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
     stopping = asyncio.create_task(stop.wait())
     try:
         done, _ = await asyncio.wait({stopping, serving, serving_inside, *beside}, return_when=asyncio.FIRST_COMPLETED)
