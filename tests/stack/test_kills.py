@@ -55,14 +55,17 @@ async def test_no_request_fails_while_a_worker_is_stopped_every_few_seconds(pod:
     eventually(lambda: chaos.settled(pod, folder), what="the workers are back, the stopped ones gone")
 
 
-async def test_all_workers_killed_at_once_cost_no_request(pod: Stack) -> None:
+async def test_all_workers_killed_at_once_cost_no_more_than_a_request_that_both_had(pod: Stack) -> None:
     folder = chaos.run_dir(pod)
     async with chaos.gun(pod) as gun:
         load = asyncio.create_task(gun.fire(chaos.healthy(pod), rate_per_s=RATE_PER_S, seconds=3))
         for worker in chaos.inside(pod)["workers"]:
             os.kill(worker["pid"], signal.SIGKILL)
         report = await load
-    assert not report.failures, report.failures
+    # A request alone in its run whose worker is killed twice in a row is refused (docs/explanation/robustness.md): here, one
+    # that went from one worker to the other between the two signals.
+    assert report.failures.total() <= 1, report.failures
+    assert all("worker_crashed" in failure for failure in report.failures), report.failures
     eventually(lambda: chaos.settled(pod, folder), what="the workers are back")
 
 
