@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -34,10 +35,23 @@ from shared.internal_token import load_private_key
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Stages of another make, for tests and for benchmarks of what a stage costs (`load_tests/bench/without.py`).
+
+    No setting leads here: `python -m gateway` always has its own.
+    """
+
+    authenticator: Authenticator | None = None
+    admission: Admission | None = None
+    contracts: Contracts | None = None
+
+
 class Gateway:
     """One process' gateway: two ASGI apps and what runs behind them. `start` and `close` once each, in one event loop."""
 
-    def __init__(self, settings: GatewaySettings, policy: Policy) -> None:
+    def __init__(self, settings: GatewaySettings, policy: Policy, parts: Parts | None = None) -> None:
+        parts = parts or Parts()
         self.metrics = Metrics()
         self._draining = False
         self._said: tuple[str, frozenset[str]] | None = None
@@ -52,8 +66,8 @@ class Gateway:
             issuers=settings.issuers,
             admission=policy.admission,
         )
-        self._admission = Admission(counter_store(settings), observer=self.metrics)
-        self._contracts = Contracts(settings.max_rows)
+        self._admission = parts.admission or Admission(counter_store(settings), observer=self.metrics)
+        self._contracts = parts.contracts or Contracts(settings.max_rows)
         self._pods = PodClient(
             settings.scorer_urls,
             load_private_key(Path(settings.internal_key_file).read_bytes()),
@@ -68,7 +82,7 @@ class Gateway:
         self.pipeline = Pipeline(
             settings,
             policy,
-            Authenticator(self._keys, rules),
+            parts.authenticator or Authenticator(self._keys, rules),
             self._admission,
             EdgeLimiter(settings.trusted_proxies, failures=settings.failed_logins, pages=settings.public_pages),
             self._pods,
@@ -149,7 +163,10 @@ def counter_store(settings: GatewaySettings) -> RedisCounterStore | None:
     return RedisCounterStore(settings.redis_url, password=password, ca_file=settings.redis_ca_file)
 
 
-def build(settings: GatewaySettings) -> Gateway:
-    """A gateway from its settings. Raises OSError for a file that cannot be read, ValueError for one that cannot be used."""
+def build(settings: GatewaySettings, parts: Parts | None = None) -> Gateway:
+    """A gateway from its settings, with `parts` in place of its own.
+
+    Raises OSError for a file that cannot be read, ValueError for one that cannot be used.
+    """
     path = Path(settings.policy_file)
-    return Gateway(settings, read_policy(path.read_text(encoding="utf-8"), path.name))
+    return Gateway(settings, read_policy(path.read_text(encoding="utf-8"), path.name), parts)

@@ -20,6 +20,7 @@ import asyncio
 import json
 import re
 import secrets
+import time
 from asyncio import TimerHandle
 from collections.abc import Callable
 from enum import Enum, auto
@@ -58,7 +59,8 @@ class ProtectProtocol(HttpToolsProtocol):
     """Give it to uvicorn as `http=`. Limits are class attributes, so that a subclass can have others.
 
     An app may set `scope["state"]["on_client_left"]`: called once if the client goes before its answer is out.
-    A request that passes has `scope["state"]["request_id"]`: its own `X-Request-Id` if fit for logs, or a new one.
+    A request that passes has `scope["state"]["request_id"]`: its own `X-Request-Id` if fit for logs, or a new one; and
+    `began_s`, when its head was whole on the monotonic clock.
     """
 
     #: Seconds from a head's first byte to its last; 408.
@@ -200,6 +202,7 @@ class ProtectProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self._stop(MalformedRequestError(f"More than {MAX_PIPELINED} requests wait on this connection."))
         self.scope["state"]["request_id"] = self._check_head()
+        self.scope["state"]["began_s"] = time.monotonic()
         super().on_headers_complete()
         self._input = _Input.BODY
         self._upgrading = self.parser.should_upgrade()

@@ -32,15 +32,15 @@ _PR_SET_PDEATHSIG = 1
 _RESTART_S = 1.0
 
 
-def run(settings: GatewaySettings) -> None:
+def run(settings: GatewaySettings, parts: app.Parts | None = None) -> None:
     """Serve until told to stop. Raises OSError where an address cannot be had."""
-    uvloop.run(_serve(settings))
+    uvloop.run(_serve(settings, parts))
 
 
-async def _serve(settings: GatewaySettings) -> None:
+async def _serve(settings: GatewaySettings, parts: app.Parts | None) -> None:
     public = serving.listen(settings.host, settings.port, reuse_port=settings.reuse_port)
     internal = serving.listen(settings.internal_host, settings.internal_port)
-    gateway = app.build(settings)
+    gateway = app.build(settings, parts)
     await gateway.start()
     # What start-up made stays: leaving it out of every later collection saves pauses of tens of milliseconds.
     gc.collect()

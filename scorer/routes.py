@@ -29,6 +29,7 @@ from shared.errors import (
     UnavailableError,
     VersionNotHereError,
 )
+from shared.stages import TIMES_HEADER, Times
 from shared.wire import CONTENT_TYPE, HEADER_LENGTH, WireError, decode_request, encode_response
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 _DEFAULT_TIMEOUT_S = 30.0
 _DEADLINE = DEADLINE_HEADER.encode()
 _HEADER_LENGTH = HEADER_LENGTH.encode()
+_TIMES = TIMES_HEADER.encode()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -62,7 +64,7 @@ class Infer:
             answer = await self._score(call, receive)
             if answer.refused is not None:
                 raise answer.refused
-            await self._reply(send, call, answer)
+            await self._reply(send, call, answer, time.monotonic())
             if answer.errors:
                 code = answer.errors[0].code
         except ClientGoneError:
@@ -136,7 +138,7 @@ class Infer:
             if call.started_s is not None:
                 self._metrics.times(call.key).queued.observe(max(0.0, call.started_s - call.arrived_s))
 
-    async def _reply(self, send: Send, call: Call, answer: Answer) -> None:
+    async def _reply(self, send: Send, call: Call, answer: Answer, now: float) -> None:
         line = self._workers.pool.lines.get(call.key)
         if line is None or answer.frame is None:
             raise UnavailableError
@@ -145,9 +147,16 @@ class Infer:
             (b"content-type", CONTENT_TYPE.encode()),
             (b"content-length", str(len(body)).encode()),
             (_HEADER_LENGTH, str(head).encode()),
+            (_TIMES, _times(call, now).header()),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _times(call: Call, now: float) -> Times:
+    if call.started_s is None:
+        return Times(now - call.arrived_s)
+    return Times(call.started_s - call.arrived_s, now - call.started_s)
 
 
 async def _departed(receive: Receive) -> None:

@@ -15,6 +15,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.core.stages import server_timing
 from gateway.shell.body import ClientDisconnectedError
 from shared.errors import MethodNotAllowedError, NotFoundError, ScoregateError
 
@@ -118,6 +119,8 @@ class Errors:
             caller=state.get("caller"),
         )
         headers, body = render(refused, oip=scope["path"].startswith("/v2"), request=request_id(scope))
+        if (clock := state.get("clock")) is not None:
+            headers.append((b"server-timing", server_timing(clock.spent_s)))
         await send({"type": "http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -23,6 +23,7 @@ from gateway.core.contract import Contract
 from gateway.core.contract.tokens import Steps
 from gateway.core.contracts import Contracts
 from gateway.core.policy import Grant, Policy
+from gateway.core.stages import Clock, server_timing
 from gateway.core.uploads import Uploads
 from gateway.metrics import Metrics
 from gateway.middleware.errors import request_id
@@ -114,9 +115,6 @@ class Pipeline:
         self.metrics = metrics
         self.in_flight = 0
         self._uploads = Uploads()
-        self._stages = {
-            s: metrics.stage.labels(s) for s in ("authenticate", "read", "validate", "admit", "score", "write")
-        }
 
     @property
     def index(self) -> Index:
@@ -167,7 +165,7 @@ class Pipeline:
 
     async def score(self, form: Form, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scoring request of `form` whose path names `model` and perhaps `version`."""
-        began = time.perf_counter()
+        clock = scope["state"]["clock"] = Clock(scope["state"].get("began_s") or time.monotonic())
         params = scope["path_params"]
         label, status, code = "unknown", 500, "internal_error"
         try:
@@ -176,8 +174,8 @@ class Pipeline:
                 caller = await self.authenticate(scope, headers)
                 asked = self.authorise(caller, params["model"], params.get("version"))
                 label = asked.served.entry.model
-                self._stages["authenticate"].observe(time.perf_counter() - began)
-                out_headers, body = await self._score(form, asked, scope, headers, receive)
+                clock.enter("admit", time.monotonic())
+                out_headers, body = await self._score(form, asked, scope, headers, receive, clock)
                 await send({"type": "http.response.start", "status": 200, "headers": out_headers})
                 await send({"type": "http.response.body", "body": body})
             status, code = 200, "ok"
@@ -188,11 +186,11 @@ class Pipeline:
             status, code = 499, "client_left"
             raise
         finally:
-            self.metrics.requests.labels(label, str(status), code).inc()
-            self.metrics.request_seconds.labels(label).observe(time.perf_counter() - began)
+            clock.end(time.monotonic())
+            self.metrics.answered(label, status, code, clock)
 
     async def _score(
-        self, form: Form, asked: Asked, scope: Scope, headers: dict[bytes, bytes], receive: Receive
+        self, form: Form, asked: Asked, scope: Scope, headers: dict[bytes, bytes], receive: Receive, clock: Clock
     ) -> tuple[Headers, bytes]:
         request = request_id(scope)
         timeout_ms = self._timeout_ms(headers, asked.grant)
@@ -200,25 +198,25 @@ class Pipeline:
         key, limits = asked.caller.key, asked.grant.limits
         self.admission.precheck(key, limits)
         form.content_type(headers)
-        clock = time.perf_counter
-        at = clock()
+        clock.enter("read", time.monotonic())
         limit, within_s = self.settings.max_body_bytes, self.settings.body_timeout_s
         within_s = min(within_s, timeout_ms / 1000)
         contract = self.contracts.of(asked.served.entry, asked.grant.rules.max_rows)
         try:
             with self._uploads.sending(key, limits, within_s=within_s):
                 body = await read_body(receive, scope["headers"], limit=limit, within_s=within_s)
-            at = self._lap("read", at)
+            clock.enter("validate", time.monotonic())
             frame, wanted = await in_steps(form.read(contract, body, headers))
         except (InvalidDataError, MalformedRequestError, PayloadTooLargeError):
             # Refused data costs one call and no rows, so that nobody can have unlimited work done by sending nonsense.
+            clock.enter("admit", time.monotonic())
             (await self.admission.admit(key, limits, rows=0)).release()
             raise
         del body
-        at = self._lap("validate", at)
+        clock.enter("admit", time.monotonic())
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
         with await self.admission.admit(key, limits, rows=frame.rows, lease_ms=lease_ms) as ticket:
-            at = self._lap("admit", at)
+            clock.enter("wait", time.monotonic())
             item = self._item(asked, contract, frame, deadline_s, request)
             scope["state"]["on_client_left"] = lambda: self.forwarder.leave(item)
             try:
@@ -226,24 +224,21 @@ class Pipeline:
             finally:
                 # The connection keeps the scope until its next request: the rows and their answer would stay with it.
                 del scope["state"]["on_client_left"]
-            at = self._lap("score", at)
+                clock.scored(item.reply.trip, time.monotonic())
+            clock.enter("write", time.monotonic())
             if answer.rows != frame.rows:
                 raise UpstreamError
             try:
                 out, content = await in_steps(form.write(contract, answer, wanted))
             except WireError as error:
                 raise UpstreamError from error
-            self._lap("write", at)
         out.append((b"content-length", str(len(content)).encode()))
         out.append((b"x-request-id", request.encode()))
         out.append((b"cache-control", b"no-store"))
         out += [(name.lower().encode(), value.encode()) for name, value in ticket.headers.items()]
+        clock.end(time.monotonic())
+        out.append((b"server-timing", server_timing(clock.spent_s)))
         return out, content
-
-    def _lap(self, stage: str, since: float) -> float:
-        now = time.perf_counter()
-        self._stages[stage].observe(now - since)
-        return now
 
     def _timeout_ms(self, headers: dict[bytes, bytes], grant: Grant) -> int:
         text = headers.get(CLIENT_TIMEOUT_HEADER.encode())

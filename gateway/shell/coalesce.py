@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from gateway.core.coalesce import Batch, Coalescer, Item
 from gateway.core.contract import Contract
+from gateway.core.stages import Trip
 from gateway.shell.body import ClientDisconnectedError
 from gateway.shell.pods import NoAnswerError, PodClient
 from shared.deadline import Deadline
@@ -40,6 +41,7 @@ class Waiting:
     request_id: str
     answer: asyncio.Future[Frame]
     retry: bool
+    trip: Trip = field(default_factory=Trip)
 
 
 class Forwarder:
@@ -76,6 +78,8 @@ class Forwarder:
 
     def _send_off(self, batches: list[Batch[Waiting]]) -> None:
         for batch in batches:
+            for item in batch.items:
+                item.reply.trip.left_s = item.reply.trip.left_s or batch.left_at_s
             task = asyncio.create_task(self._run(batch), name="batch")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -106,7 +110,7 @@ class Forwarder:
         entry = contract.entry
         self._on_batch(entry.model, batch.rows, len(sizes))
         try:
-            answer = await self._pods.infer(
+            answer, times = await self._pods.infer(
                 pod,
                 entry.model,
                 entry.version,
@@ -120,12 +124,14 @@ class Forwarder:
         except (NoAnswerError, VersionNotHereError) as error:
             self._again(batch, pod.address, error)
             return
+        back_s = time.monotonic()
         errors = {error.item: error for error in answer.errors}
         for index, (item, frame) in enumerate(
             zip(batch.items, split(contract.output_specs, answer.frame, answer.items), strict=True)
         ):
             if item.reply.answer.done():
                 continue
+            item.reply.trip.back_s, item.reply.trip.times = back_s, times
             if index in errors:
                 kind = ITEM_ERRORS.get(errors[index].code, UpstreamError)
                 item.reply.answer.set_exception(kind(errors[index].detail))

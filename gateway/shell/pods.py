@@ -32,6 +32,7 @@ from shared.errors import (
     UpstreamError,
     VersionNotHereError,
 )
+from shared.stages import TIMES_HEADER, Times, read_times
 from shared.wire import (
     CONTENT_TYPE,
     HEADER_LENGTH,
@@ -126,11 +127,11 @@ class PodClient:
         items: Sequence[int],
         timeout_ms: int,
         request_id: str,
-    ) -> Answer:
+    ) -> tuple[Answer, Times]:
         """One call. Raises NoAnswerError where the pod gave none, else what the pod said as our own error.
 
-        The answer has been checked: it is of the model and version asked for, with one size per item, each the item's own
-        number of rows or 0 with an error.
+        With it comes where its time went inside the pod. The answer has been checked: it is of the model and version asked
+        for, with one size per item, each the item's own number of rows or 0 with an error.
         """
         assert self._session is not None  # noqa: S101
         length, body = encode_request(inputs, frame, items)
@@ -173,7 +174,7 @@ class PodClient:
             raise UpstreamError
         if any(got not in (0, sent) for got, sent in zip(answer.items, items, strict=True)):
             raise UpstreamError
-        return answer
+        return answer, read_times(reply.get(TIMES_HEADER, ""))
 
     def _lost(self, pod: Pod, error: BaseException) -> None:
         if pod.failures == 0:  # said once, not for each batch

@@ -1,0 +1,82 @@
+"""The stage clock: where one request's time went, without a gap, so that the parts add up to the whole.
+
+A stage lasts from its `enter` to the next one's. What happened behind the hop is told by others (`scored`) and fitted into the
+time that passed here, so no stage is ever negative. Pure: takes `now`, in seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from shared.stages import NO_TIMES, Times
+
+#: In the order of a request's life; `read` and `write` are the body's way in and the answer's way out.
+STAGES: Final = ("authenticate", "admit", "read", "validate", "wait", "hop", "queue", "predict", "split", "write")
+#: `wait` tells callers about each other's traffic, so they see it in steps of so many ms.
+WAIT_STEP_MS: Final = 5
+
+
+@dataclass(slots=True)
+class Trip:
+    """A request's way to a scorer: when its (first) batch left and its answer was back, 0 while it is not so."""
+
+    left_s: float = 0.0
+    back_s: float = 0.0
+    times: Times = NO_TIMES
+
+
+class Clock:
+    """One request's clock, running in `authenticate` from `began_s` on."""
+
+    __slots__ = ("_at_s", "_stage", "began_s", "spent_s")
+
+    def __init__(self, began_s: float) -> None:
+        self.began_s = self._at_s = began_s
+        self._stage = "authenticate"
+        #: Seconds by stage, of those that were entered. A stage may be entered twice (`admit`): its parts are summed.
+        self.spent_s: dict[str, float] = {}
+
+    @property
+    def total_s(self) -> float:
+        """From the beginning to the last `enter` or `end`."""
+        return self._at_s - self.began_s
+
+    def enter(self, stage: str, now: float) -> None:
+        """The stage that was ends, this one begins."""
+        self.spent_s[self._stage] = self.spent_s.get(self._stage, 0.0) + max(0.0, now - self._at_s)
+        self._at_s = max(now, self._at_s)
+        self._stage = stage
+
+    def end(self, now: float) -> None:
+        """The request is over, or its answer is written; may be called again later."""
+        self.enter(self._stage, now)
+
+    def scored(self, trip: Trip, now: float) -> None:
+        """`wait` ends as what the trip says: what was away and not in the scorer's queue or R is the hop."""
+        if not trip.left_s:
+            self.end(now)
+            return
+        self.enter("hop", min(trip.left_s, now))
+        back_s = min(trip.back_s or now, now)
+        away_s = max(0.0, back_s - self._at_s)
+        predict_s = min(trip.times.predict_s, away_s)
+        queue_s = min(trip.times.queue_s, away_s - predict_s)
+        self.spent_s.update(queue=queue_s, predict=predict_s)
+        self.enter("split", back_s)
+        self.spent_s["hop"] = max(0.0, self.spent_s["hop"] - predict_s - queue_s)
+        self.end(now)
+
+
+def server_timing(spent_s: dict[str, float]) -> bytes:
+    """The value of `Server-Timing` (W3C), in milliseconds, in the order of life."""
+    parts = []
+    for stage in STAGES:
+        if (seconds := spent_s.get(stage)) is None:
+            continue
+        ms = seconds * 1000
+        if stage == "wait":
+            parts.append(f"wait;dur={WAIT_STEP_MS * round(ms / WAIT_STEP_MS)}")
+        else:
+            parts.append(f"{stage};dur={ms:.2f}")
+    return ", ".join(parts).encode()
