@@ -41,7 +41,9 @@ def test_a_request_whose_batch_is_still_away_is_in_the_hop() -> None:
     assert (clock.spent_s["wait"], clock.spent_s["hop"], clock.spent_s["split"]) == (0.5, 1.5, 0)
 
 
-@given(st.lists(st.tuples(st.sampled_from(STAGES[:4]), SECONDS), max_size=8), SECONDS, SECONDS, SECONDS, SECONDS, SECONDS)
+@given(
+    st.lists(st.tuples(st.sampled_from(STAGES[:4]), SECONDS), max_size=8), SECONDS, SECONDS, SECONDS, SECONDS, SECONDS
+)
 def test_the_parts_are_never_negative_and_add_up_whatever_the_clocks_say(
     laps: list[tuple[str, float]], left: float, back: float, queue: float, predict: float, now: float
 ) -> None:
