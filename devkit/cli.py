@@ -232,6 +232,39 @@ def test(
 
 
 @app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Which; all of them if none.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Longer, more of each: what is to be quoted.")] = False,
+    assert_bounds: Annotated[bool, typer.Option("--assert", help="Exit code 1 if a bound is missed.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=1, max=3600, help="Of each single measurement.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, max=100, help="In each, everything is measured once.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="R processes, of scoregate and of what it is beside.")] = 2,
+) -> None:
+    """
+    Measure scoregate side by side with what it replaces, each in a stack of its own on this machine alone.
+
+    Prints tables, a line for each bound, and writes JSON under .dev/bench/results. Installs HAProxy and wrk if missing.
+
+    BENCHMARKS
+    """
+    from devkit import system
+    from load_tests.bench import suite
+    from load_tests.bench.plan import Plan
+
+    if unknown := [name for name in names or [] if name not in suite.BY_NAME]:
+        _fail(f"no benchmark {', '.join(unknown)}; there are {', '.join(suite.BY_NAME)}")
+    _set_up()
+    try:
+        system.install_packages("haproxy", "wrk")
+        met = suite.run(names or [], Plan(full=full, seconds=seconds, rounds=rounds, workers=workers))
+    except (system.MissingError, RuntimeError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(int(assert_bounds and not met))
+
+
+@app.command()
 def setup() -> None:
     """Install what is missing and nothing more; every other command does this by itself where it needs it."""
     _set_up()

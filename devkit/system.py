@@ -91,9 +91,10 @@ def install_missing(*, for_tests: bool = False) -> list[str]:
 
 
 def install_packages(*packages: str) -> None:
-    """Installs these with apt if it can; what only some tests need, and no stack. Raises MissingError."""
+    """Installs those that are missing with apt if it can; what only some need, and no stack. Raises MissingError."""
+    packages = tuple(package for package in packages if shutil.which(_PROGRAMS.get(package, package)) is None)
     root = _as_root()
-    if root is not None:
+    if packages and root is not None:
         print(f"installing with apt (some minutes): {' '.join(packages)}", file=sys.stderr, flush=True)
         _install([*root, "/bin/sh", "-c", _INSTALL, "sh", *packages])
     missing = [package for package in packages if shutil.which(_PROGRAMS.get(package, package)) is None]

@@ -1,0 +1,92 @@
+"""Where side-by-side benchmarks stand: the servers they compare, and the same rows asked of each, with the right answers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from load_tests.bench import questions, servers
+from load_tests.bench.line import Line
+from load_tests.bench.plan import Plan
+from load_tests.bench.processes import Roles, Used, per_thousand
+from load_tests.bench.questions import Question, Row
+from load_tests.bench.wrk import Load, Ran
+
+RF = "boston-rf"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A server with what is asked of it."""
+
+    name: str
+    url: str
+    question: Question
+    load: Load
+    roles: Roles
+
+    def run(self, connections: int, seconds: float) -> tuple[Ran, dict[str, float]]:
+        """Closed loop; and CPU seconds per thousand requests by role, the generator's among them."""
+        before = Used.now(self.roles)
+        ran = self.load.run(connections, seconds)
+        used = Used.now(self.roles).since(before) | {"wrk": ran.cpu_s}
+        return ran, per_thousand(used, ran.requests)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Servers of one model and the batches of rows that all are asked."""
+
+    gate: servers.Scoregate
+    model: str
+    batches: Sequence[Sequence[Row]]
+    answers: Sequence[Sequence[float]]
+    folder: Path
+
+    def ours(self) -> Asked:
+        """scoregate, through `/v1`."""
+        question = questions.scoring(self.model, self.gate.headers, self.batches, self.answers)
+        load = Load.of(self.gate.url, question, self.folder)
+        return Asked("scoregate", self.gate.url, question, load, self.gate.roles)
+
+    def other(self, name: str, other: servers.Other) -> Asked:
+        """HAProxy or Plumber, with the same rows and token."""
+        with Line(other.url) as line:
+            question = questions.plain(self.gate.headers, self.batches, self.answers, line)
+        return Asked(name, other.url, question, Load.of(other.url, question, self.folder), other.roles)
+
+    def nothing(self, other: servers.Other) -> Asked:
+        """The bare Starlette, which is sent the same requests and has one answer for all."""
+        ours = self.ours().question
+        question = Question(ours.path, ours.headers, [(body, b'{"predictions":[0.0]}') for body, _ in ours.pairs])
+        return Asked("starlette", other.url, question, Load.of(other.url, question, self.folder), other.roles)
+
+
+def ground(gate: servers.Scoregate, model: str, rows: int, count: int, folder: Path) -> Ground:
+    """`count` requests of `rows` rows with R's answers to them, had from a worker alone."""
+    manifest = gate.store.manifest(model)
+    batches = questions.batches(manifest["signature"]["inputs"], rows, count)
+    answers = questions.right_answers(gate.worker_socket(model), gate.store.signature(model), batches)
+    return Ground(gate, model, batches, answers, folder)
+
+
+@contextmanager
+def beside_haproxy(plan: Plan, rows: int = 1, count: int = 64, model: str = RF) -> Iterator[tuple[Ground, list[Asked]]]:
+    """scoregate, and HAProxy over as many plain Plumber processes as scoregate has workers."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        models = servers.store()
+        gate = stack.enter_context(servers.scoregate(models, workers=plan.workers))
+        behind = stack.enter_context(servers.plumber(models, model, plan.workers, folder))
+        proxy = stack.enter_context(servers.haproxy(behind, gate.entra_key(), folder))
+        place = ground(gate, model, rows, count, folder)
+        yield place, [place.ours(), place.other("haproxy", proxy)]
+
+
+def figures(ran: Ran) -> dict[str, Any]:
+    """Of one run, for a table."""
+    return {"per s": ran.per_s, "p50 ms": ran.p50_ms, "p90 ms": ran.p90_ms, "p99 ms": ran.p99_ms}
