@@ -13,6 +13,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from devkit import benchmarks
 from devkit.state import DEFAULT_NAME, Home, Options, State, running
 
 app = typer.Typer(
@@ -231,32 +232,31 @@ def test(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(
+    help="Measure scoregate side by side with what it replaces, each in a stack of its own on this machine alone.\n\n"
+    "Prints tables, a line for each bound, and writes JSON under .dev/bench/results. Progress is on standard error; Ctrl-C stops "
+    f"everything. Installs HAProxy and wrk if missing. The benchmarks:\n\n{benchmarks.listed()}"
+)
 def bench(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Which; all of them if none.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Longer, more of each: what is to be quoted.")] = False,
     assert_bounds: Annotated[bool, typer.Option("--assert", help="Exit code 1 if a bound is missed.")] = False,
     seconds: Annotated[float | None, typer.Option(min=1, max=3600, help="Of each single measurement.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, max=100, help="In each, everything is measured once.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="R processes, of scoregate and of what it is beside.")] = 2,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="R processes, of scoregate and of what it is beside.")
+    ] = 2,
 ) -> None:
-    """
-    Measure scoregate side by side with what it replaces, each in a stack of its own on this machine alone.
-
-    Prints tables, a line for each bound, and writes JSON under .dev/bench/results. Installs HAProxy and wrk if missing.
-
-    BENCHMARKS
-    """
+    """Run benchmarks; all of them if none is named."""
     from devkit import system
-    from load_tests.bench import suite
     from load_tests.bench.plan import Plan
 
-    if unknown := [name for name in names or [] if name not in suite.BY_NAME]:
-        _fail(f"no benchmark {', '.join(unknown)}; there are {', '.join(suite.BY_NAME)}")
+    if unknown := [name for name in names or [] if name not in benchmarks.BY_NAME]:
+        _fail(f"no benchmark {', '.join(unknown)}; there are {', '.join(benchmarks.BY_NAME)}")
     _set_up()
     try:
         system.install_packages("haproxy", "wrk")
-        met = suite.run(names or [], Plan(full=full, seconds=seconds, rounds=rounds, workers=workers))
+        met = benchmarks.run(names or [], Plan(full=full, seconds=seconds, rounds=rounds, workers=workers))
     except (system.MissingError, RuntimeError) as error:
         _fail(str(error))
     except KeyboardInterrupt:

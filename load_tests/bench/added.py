@@ -28,11 +28,11 @@ def added(plan: Plan) -> Result:
         ways["worker"] = (place.gate.worker_socket(RF), *_straight(place))
         for number in range(rounds + 1):  # the first one warms up
             say(f"round {number} of {rounds}: {REQUESTS} requests each way, one after the other")
-            for name in taken:
+            for name, blocks in taken.items():
                 address, requests, is_wrong = ways[name]
                 times, bad = _block(address, requests, is_wrong)
                 if number:
-                    taken[name].append(times)
+                    blocks.append(times)
                 if name == "scoregate":
                     wrong, asked = wrong + bad, asked + len(times)
     p50 = {name: [1000 * percentile(block, 50) for block in blocks] for name, blocks in taken.items()}

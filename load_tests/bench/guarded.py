@@ -33,7 +33,10 @@ def guarded(plan: Plan) -> Result:
     return Result(
         "guarded",
         [
-            (f"{CONNECTIONS} connections, one row each, medians of {rounds}", [{"": n, **f} for n, f in median.items()]),
+            (
+                f"{CONNECTIONS} connections, one row each, medians of {rounds}",
+                [{"": n, **f} for n, f in median.items()],
+            ),
             ("CPU seconds per thousand requests", [{"": name, **cost} for name, cost in costs.items()]),
         ],
         [

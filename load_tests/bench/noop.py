@@ -19,7 +19,13 @@ def main() -> None:
     """Serve on the port that the first argument names until told to stop."""
     app = Starlette(routes=[Route("/v1/models/{model}/score", _nothing, methods=["POST"])])
     uvicorn.run(
-        app, host="127.0.0.1", port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False, log_level="error"
+        app,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="error",
     )
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from load_tests.bench.line import Line
-from shared.signature import Signature
-from shared.wire import pack_frame, unpack_frame, tensor_specs
 from scorer.core.frames import cut, join
+from shared.signature import Signature
+from shared.wire import pack_frame, tensor_specs, unpack_frame
 
 Row = dict[str, Any]
 
@@ -41,7 +41,12 @@ class Question:
     def raw(self, number: int) -> bytes:
         """A whole HTTP request, with its number as X-Request-Id."""
         body = self.pairs[number][0]
-        head = [f"POST {self.path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", f"X-Request-Id: b{number}"]
+        head = [
+            f"POST {self.path} HTTP/1.1",
+            "Host: 127.0.0.1",
+            f"Content-Length: {len(body)}",
+            f"X-Request-Id: b{number}",
+        ]
         head += [f"{name}: {value}" for name, value in self.headers.items()]
         return "\r\n".join([*head, "", ""]).encode() + body
 
@@ -98,7 +103,9 @@ def right_answers(socket: str, signature: Signature, batches: Sequence[Sequence[
     return found
 
 
-def scoring(model: str, headers: Mapping[str, str], batches: Sequence[Sequence[Row]], answers: Sequence[Sequence[float]]) -> Question:
+def scoring(
+    model: str, headers: Mapping[str, str], batches: Sequence[Sequence[Row]], answers: Sequence[Sequence[float]]
+) -> Question:
     """For `/v1` of the gateway, whose whole answer is known beforehand: shortest numbers that read back as the same bits."""
     pairs = [
         (
@@ -110,9 +117,15 @@ def scoring(model: str, headers: Mapping[str, str], batches: Sequence[Sequence[R
     return Question(f"/v1/models/{model}/score", {"Content-Type": "application/json", **headers}, pairs)
 
 
-def plain(headers: Mapping[str, str], batches: Sequence[Sequence[Row]], answers: Sequence[Sequence[float]], ask: Line) -> Question:
+def plain(
+    headers: Mapping[str, str], batches: Sequence[Sequence[Row]], answers: Sequence[Sequence[float]], ask: Line
+) -> Question:
     """For plain Plumber, whose JSON rounds: what it answers at first is right if it is R's answer to 4 digits."""
-    asked = Question("/score", {"Content-Type": "application/json", **headers}, [(json.dumps(rows).encode(), b"") for rows in batches])
+    asked = Question(
+        "/score",
+        {"Content-Type": "application/json", **headers},
+        [(json.dumps(rows).encode(), b"") for rows in batches],
+    )
     pairs = []
     for number, values in enumerate(answers):
         answer = ask.ask(asked.raw(number))

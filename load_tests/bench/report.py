@@ -57,10 +57,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     lines = [columns, *([_cell(row.get(name, "")) for name in columns] for row in rows)]
     widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) if n == 0 else cell.rjust(width) for n, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    )  # fmt: skip
+    shown = []
+    for line in lines:
+        first, *others = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
+        shown.append("  ".join([first.strip().ljust(widths[0]), *others]))
+    return "\n".join(shown)
 
 
 def _cell(value: Any) -> str:

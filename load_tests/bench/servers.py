@@ -1,4 +1,4 @@
-"""What is measured: scoregate as `./dev up` starts it, plain Plumber, HAProxy over plain Plumber, and a Starlette that does nothing.
+"""What is measured: scoregate as `./dev up` starts it, plain Plumber, HAProxy over plain Plumber, a Starlette that does nothing.
 
 Each is a context that waits until it answers and stops what it started, also on an error or Ctrl-C. All are on the loopback
 interface. The same model file, workers and rows serve all of them; R has the same libraries and threads everywhere.
@@ -147,8 +147,10 @@ class Scoregate:
             keys = json.load(answer)["keys"]
         (key,) = [key for key in keys if key["kid"] == header["kid"]]
         e, n = (int.from_bytes(base64.urlsafe_b64decode(key[part] + "=="), "big") for part in "en")
-        return RSAPublicNumbers(e, n).public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        return (
+            RSAPublicNumbers(e, n)
+            .public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
 
 
@@ -165,7 +167,12 @@ def dev(*arguments: str, **environment: str) -> str:
 
 @contextmanager
 def scoregate(
-    models: Store, *, workers: int = 2, options: Sequence[str] = (), limits: Mapping[str, Any] | None = None, **settings: str
+    models: Store,
+    *,
+    workers: int = 2,
+    options: Sequence[str] = (),
+    limits: Mapping[str, Any] | None = None,
+    **settings: str,
 ) -> Iterator[Scoregate]:
     """A stack of our own. Every limit is on (calls, rows, concurrent, quota) and so high that no load here reaches it."""
     name = f"bench-{os.getpid()}"
@@ -175,7 +182,17 @@ def scoregate(
         "rate": "100000000/minute", "rows": "900000000/minute", "concurrent": 100_000, "quota": "900000000000 rows/day",
     } | dict(limits or {})  # fmt: skip
     rules.write_text(yaml.safe_dump(document), encoding="utf-8")
-    given = ("--detach", "--name", name, "--port", "0", "--store", models.folder.as_uri(), "--scorer-workers", str(workers))
+    given = (
+        "--detach",
+        "--name",
+        name,
+        "--port",
+        "0",
+        "--store",
+        models.folder.as_uri(),
+        "--scorer-workers",
+        str(workers),
+    )
     say(f"starting scoregate ({workers} workers)")
     try:
         dev("up", *given, *options, **{"GATEWAY_POLICY_FILE": str(rules)} | settings)
