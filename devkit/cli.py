@@ -271,6 +271,74 @@ def setup() -> None:
 
 
 @app.command()
+def load(
+    shape: Annotated[
+        str,
+        typer.Argument(
+            metavar="steady|step|spike|soak",
+            help="All users at once; five steps up; a tenth, all, a tenth; half of them for long.",
+        ),
+    ] = "steady",
+    host: Annotated[
+        str | None,
+        typer.Option(help="Another gateway's URL; as whom is said by SCOREGATE_TENANT, _CLIENT_ID, _CLIENT_SECRET, …"),
+    ] = None,
+    users: Annotated[int, typer.Option("--users", "-u", min=1, help="Users when there are most.")] = 50,
+    seconds: Annotated[int, typer.Option("--seconds", "-t", min=0, help="Length; 0: as is usual for the shape.")] = 0,
+    model: Annotated[str, typer.Option(help="Models, with commas; users take turns.")] = "boston-housing",
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each request.")] = 1,
+    callers: Annotated[
+        str, typer.Option(help="Several callers: a local stack's apps, with commas, or a .toml file.")
+    ] = "",
+    user_rate: Annotated[
+        float, typer.Option(min=0, help="Requests a second of each user; 0: as fast as they are answered.")
+    ] = 0,
+    max_failures: Annotated[float, typer.Option(min=0, max=100, help="Percent of requests that may fail.")] = 0,
+    max_p95_ms: Annotated[float, typer.Option(min=0, help="Longest 95th percentile; 0: any.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Where the report goes; by default .dev/load/.")] = None,
+    web: Annotated[
+        bool, typer.Option("--web", help="Locust's web page, to choose users and look; no shape, no report.")
+    ] = False,
+    name: NameOption = DEFAULT_NAME,
+) -> None:
+    """
+    Load a gateway with Locust and check every answer; writes an HTML report with charts.
+
+    Users get tokens through MSAL and score the models' own example rows. Exit code 1 if a threshold is broken: by
+    default one wrong answer or failure is enough. For a local stack start it with `./dev up --detach --rate
+    1000000/minute`, or the limit is what is measured (a 429 is counted apart and is no failure).
+    """
+    from devkit import load as loads
+    from load_tests.shapes import SHAPES
+
+    if shape not in SHAPES:
+        _fail(f"{shape} is no shape; there are {', '.join(SHAPES)}")
+    if host is None:
+        _running_state(name)
+    wanted = loads.Load(
+        shape=shape,
+        users=users,
+        seconds=seconds or SHAPES[shape].seconds,
+        stack=name,
+        host=host,
+        models=model,
+        rows=rows,
+        callers=callers,
+        user_rate=user_rate,
+        max_failures=max_failures,
+        max_p95_ms=max_p95_ms,
+        web=web,
+        report=report,
+    )
+    if not web:
+        out.print(f"{shape}: {SHAPES[shape].what}; {users} users, {wanted.seconds} s", markup=False)
+    code, written = loads.run(wanted)
+    if written.exists():
+        out.print(f"report: {written}", markup=False)
+    raise typer.Exit(code)
+
+
+@app.command()
 def check() -> None:
     """Judge the code: format, lint, types, R lint, shell lint. Changes nothing; exit code 1 if anything is wrong."""
     from devkit import checks

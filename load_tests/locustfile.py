@@ -1,57 +1,77 @@
-"""Load on a gateway: users that score a model's own example rows and check every answer. See load_tests/README.md.
+"""Load on a gateway: users that score models' own example rows and check every answer. See load_tests/README.md.
 
-Who and where is said by the variables of the `scoregate` command (SCOREGATE_URL, SCOREGATE_TENANT, SCOREGATE_CLIENT_ID,
-SCOREGATE_CLIENT_SECRET, …, or SCOREGATE_STACK for a local stack); what, by
-
-    SCOREGATE_MODEL   the model; default boston-housing
-    SCOREGATE_ROWS    rows of each request; default 1
-
-Tokens come through MSAL, from one credential for all users, as one app would have. An answer is a failure unless its
-predictions are the very ones that the server's own example promises for the rows sent.
+Where and as whom: `load_tests.callers`. Tokens come through MSAL, one credential for each caller, as an app would have it; users
+are dealt out to callers and models in turn. An answer is a failure unless its predictions are the very ones that the server's
+own example promises for the rows sent.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
 import ssl
+import sys
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]
-from locust import FastHttpUser, constant, events, task
+from locust import FastHttpUser, events, task
 from locust.env import Environment
 
 from client.connection import Connection
 from client.credentials import Credential
 from client.errors import ClientError
 from client.models import Model
+from load_tests.callers import connections
+from load_tests.thresholds import Outcome, Thresholds
 
-MODEL = os.environ.get("SCOREGATE_MODEL", "boston-housing")
-ROWS = int(os.environ.get("SCOREGATE_ROWS", "1"))
 #: Longest a user waits when told to; a limit that opens later is asked again before that.
 MOST_PAUSE_S = 30.0
+_REFUSED = " (429)"
+
+
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+def options(parser: Any) -> None:
+    """Beside Locust's own; in the web UI, too."""
+    group = parser.add_argument_group("what is sent, and what must come of it")
+    group.add_argument(
+        "--model", env_var="SCOREGATE_MODEL", default="boston-housing", help="Models, with commas; users take turns"
+    )
+    group.add_argument("--rows", type=int, env_var="SCOREGATE_ROWS", default=1, help="Rows of each request")
+    group.add_argument(
+        "--callers", env_var="SCOREGATE_CALLERS", default="", help="A local stack's apps, with commas, or a .toml file"
+    )
+    group.add_argument(
+        "--user-rate",
+        type=float,
+        default=0,
+        help="Requests a second of each user, sooner or later; 0: the next as soon as the last is answered",
+    )
+    group.add_argument("--max-failures", type=float, default=0, help="Percent of requests that may fail")
+    group.add_argument("--max-p95-ms", type=float, default=0, help="Longest 95th percentile; 0: any")
+    group.add_argument("--min-requests", type=int, default=1, help="Fewest requests that must be served")
 
 
 class Target:
-    """What all users of this process share: the credential, the model, its rows and what they must be answered."""
+    """One caller and one model: the credential, the rows and what they must be answered."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Asks the gateway for the model. Raises ClientError, also where the model has no example to send."""
-        self.url, self.trusted = connection.where()
-        self.credential: Credential = connection.credential()
-        with connection.client(self.credential) as client:
-            self.model: Model = client.model(MODEL)
-        self.rows: list[dict[str, Any]] = (self.model.example or {}).get("rows", [])
-        self.answers: list[Any] = (self.model.example_answer or {}).get("predictions", [])
+    def __init__(self, credential: Credential, name: str, model: Model, rows: int) -> None:
+        """Raises ClientError where the model has no example to send."""
+        self.credential = credential
+        self.model = model
+        self.path = f"/v1/models/{name}/score"
+        self.some = rows
+        self.rows: list[dict[str, Any]] = (model.example or {}).get("rows", [])
+        self.answers: list[Any] = (model.example_answer or {}).get("predictions", [])
         if not self.rows or len(self.rows) != len(self.answers):
-            raise ClientError(f"{MODEL} has no example with answers to compare with")
+            raise ClientError(f"{name} has no example with answers to compare with")
 
     def pick(self) -> tuple[list[dict[str, Any]], list[Any]]:
         """Some rows and what they are answered; all, in order, where answers depend on the other rows."""
         if not self.model.batchable:
             return self.rows, self.answers
-        chosen = random.choices(range(len(self.rows)), k=ROWS)
+        chosen = random.choices(range(len(self.rows)), k=self.some)
         return [self.rows[i] for i in chosen], [self.answers[i] for i in chosen]
 
     def wrong(self, got: Any, expected: Any) -> bool:
@@ -69,43 +89,90 @@ class Target:
         return bool(got != expected)
 
 
-class Shared:
-    """Set when the run is initialised."""
+def targets(found: list[Connection], models: list[str], rows: int) -> list[Target]:
+    """Every caller with every model. Raises ClientError, also for a model that a caller may not score."""
+    made = []
+    for connection in found:
+        credential = connection.credential()
+        with connection.client(credential) as client:
+            made += [Target(credential, name, client.model(name), rows) for name in models]
+    return made
 
-    target: Target
+
+class Shared:
+    """Set when the run is initialised: what the users of this process take turns at."""
+
+    targets: itertools.cycle[Target]
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def prepare(environment: Environment, **_: Any) -> None:
     """Once for each process, before any user."""
-    Shared.target = Target(Connection.from_environment(os.environ))
-    environment.host = Shared.target.url
-    ScoringUser.host = Shared.target.url
-    if isinstance(trusted := Shared.target.trusted, ssl.SSLContext):
+    said: Any = environment.parsed_options
+    try:
+        found = connections(os.environ, said.callers, said.host)
+        url, trusted = found[0].where()
+        models = [name.strip() for name in said.model.split(",") if name.strip()]
+        Shared.targets = itertools.cycle(targets(found, models, said.rows))
+    except ClientError as error:
+        print(f"load test: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    environment.host = ScoringUser.host = url
+    if isinstance(trusted, ssl.SSLContext):
         ScoringUser.ssl_context_factory = staticmethod(lambda: trusted)
 
 
-class ScoringUser(FastHttpUser):
-    """Scores as fast as it is answered; as many of these as there are to be requests at once."""
+@events.quitting.add_listener  # type: ignore[untyped-decorator]
+def judge(environment: Environment, **_: Any) -> None:
+    """Holds the run to its thresholds; what it did not keep is said, and fails it."""
+    said: Any = environment.parsed_options
+    stats = environment.stats
+    total = stats.total
+    refused = sum(entry.num_requests for (name, _), entry in stats.entries.items() if name.endswith(_REFUSED))
+    p95 = total.get_response_time_percentile(0.95) if total.num_requests else None
+    outcome = Outcome(total.num_requests, total.num_failures, refused, p95)
+    broken = Thresholds(said.max_failures, said.max_p95_ms, said.min_requests).broken(outcome)
+    for line in broken:
+        print(f"load test: {line}", file=sys.stderr)
+    environment.process_exit_code = 1 if broken else 0
 
-    wait_time = constant(0)
+
+class ScoringUser(FastHttpUser):
+    """One request at a time: as many of these as there are to be requests at once."""
+
     insecure = False
     connection_timeout = 10.0
     network_timeout = 65.0
 
+    def on_start(self) -> None:
+        """Takes its turn among callers and models; users of a rate start spread over one interval."""
+        self.target = next(Shared.targets)
+        self.next_s = gevent.get_hub().loop.now()
+        rate = self.environment.parsed_options.user_rate
+        if rate:
+            self.next_s += random.random() / rate
+
+    def wait_time(self) -> float:
+        """Until this user's next request is due; nothing where it has no rate of its own, or is behind."""
+        rate = self.environment.parsed_options.user_rate
+        if not rate:
+            return 0.0
+        now = gevent.get_hub().loop.now()
+        self.next_s = max(self.next_s + 1 / rate, now)
+        return float(self.next_s - now)
+
     @task
     def score(self) -> None:
         """One request, checked. After 429 or 503 it waits as told; a 429 is counted under a name of its own."""
-        target = Shared.target
+        target = self.target
         rows, expected = target.pick()
         headers = {"Authorization": f"Bearer {target.credential.token()}"}
-        path = f"/v1/models/{MODEL}/score"
         pause_s = 0.0
-        with self.client.post(path, json={"rows": rows}, headers=headers, catch_response=True) as reply:
+        with self.client.post(target.path, json={"rows": rows}, headers=headers, catch_response=True) as reply:
             if reply.status_code in {429, 503}:
                 pause_s = min(float(reply.headers.get("Retry-After", 1)), MOST_PAUSE_S)
             if reply.status_code == 429:
-                reply.request_meta["name"] = f"{path} (429)"
+                reply.request_meta["name"] = f"{target.path}{_REFUSED}"
                 reply.success()
             elif reply.status_code != 200:
                 reply.failure(f"{reply.status_code} {(reply.text or '')[:200]}")
