@@ -55,6 +55,21 @@ test_that("bytes that are not exactly a frame are refused", {
   expect_error(frame_codec(list(list(name = "c", type = "complex"))), "does not know: complex")
 })
 
+test_that("a long frame is read as a short one is", {
+  times <- 2000L
+  long <- lapply(columns, rep, times)
+  body <- encode_frame(codec, long, 3L * times)
+  expect_gt(length(body), long_frame_bytes)
+  short <- decode_frame(codec, encode_frame(codec, columns, 3L), 3L)
+  expected <- take_rows(short, rep(1:3, times))
+  open <- nrow_connections()
+  expect_identical(decode_frame(codec, body, 3L * times), expected)
+  expect_error(decode_frame(codec, body[-length(body)], 3L * times), "ends in the middle")
+  expect_error(decode_frame(codec, body, 3L * times + 1L), "ends in the middle|negative length|not UTF-8|outside its")
+  expect_error(decode_frame(codec, c(body, raw(1L)), 3L * times), "bytes where its columns need")
+  expect_identical(nrow_connections(), open)
+})
+
 test_that("answers that are not the signature's are refused with their name", {
   output <- function(type, ...) frame_codec(list(list(name = "p", type = type, ...)))
   bad <- function(codec, values, n = 1L) {
