@@ -43,6 +43,7 @@ from shared.wire import Frame, ItemError, TensorSpec, WireError, merge, split, t
 Key = tuple[str, str]
 _LEAST_RETRY_AFTER_MS = 50
 _LEAST_PIECE_ROWS = 64
+_LEAST_PIECE_FIXED = 5  # times a call's fixed cost: a small call beside two such then takes less than three times its own
 _WARM_RUNS, _WARM_BYTES = 100, 128 * 1024 * 1024  # after so many runs a worker is warm; at most so much that adds to it
 _OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
 _CRASH_PARTS = 8  # into so many runs goes what a crashed worker had
@@ -592,16 +593,22 @@ class Pool:
         return self.limits.large_workers - running
 
     def _pieces(self, line: Line, call: Call) -> list[Portion]:
-        """The call's items in portions of about `large_piece_s` each; an item that is larger is cut."""
+        """The call's items in portions of about `large_piece_s` each; an item that is larger is cut.
+
+        Where a call's fixed cost is much of that the pieces are longer: they would cost more than their rows, and a small call
+        of the version, which has that fixed cost too, hardly notices. An item's pieces are as many for each worker.
+        """
         cost, limits = line.cost, self.limits
-        most = int((limits.large_piece_s - cost.fixed_s) / cost.row_s) if cost.row_s > 0 else call.frame.rows
-        fair = math.ceil(call.frame.rows / min(limits.large_workers, limits.slots))
+        workers = min(limits.large_workers, limits.slots)
+        piece_s = max(limits.large_piece_s, _LEAST_PIECE_FIXED * cost.fixed_s)
+        most = int((piece_s - cost.fixed_s) / cost.row_s) if cost.row_s > 0 else call.frame.rows
+        fair = math.ceil(call.frame.rows / workers)
         most = max(_LEAST_PIECE_ROWS, min(most, fair))
         places: list[tuple[int, int, int | None]] = []  # first item, items, first row
         sizes: list[int] = []
         for index, size in enumerate(call.items):
             if size > most:
-                pieces = math.ceil(size / most)
+                pieces = math.ceil(size / most / workers) * workers
                 ends = [size * n // pieces for n in range(pieces + 1)]
                 places += [(index, 1, start) for start in ends[:-1]]
                 sizes += [end - start for start, end in itertools.pairwise(ends)]

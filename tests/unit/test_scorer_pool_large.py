@@ -49,6 +49,31 @@ def test_a_large_call_is_cut_over_workers_and_put_together_in_order() -> None:
     assert values(answer.frame) == rows
 
 
+def sizes_of_pieces(pod: Pod, rows: int) -> list[int]:
+    sizes: list[int] = []
+
+    def predict(run: Run) -> Frame:
+        sizes.append(run.frame.rows)
+        return run.frame
+
+    pod.call(*[0.0] * rows)
+    pod.settle(predict)
+    return sizes
+
+
+def test_each_worker_gets_as_many_pieces() -> None:
+    assert sizes_of_pieces(large_pod(slots=3, large_workers=3), 1000) == [83, 83, 84] * 4
+
+
+def test_where_a_call_costs_much_at_any_size_the_pieces_are_longer() -> None:
+    pod = large_pod(large_workers=2)
+    pod.pool.lines[A].cost = Cost(fixed_s=0.030, row_s=0.0002)
+    sizes = sizes_of_pieces(pod, 3000)
+    assert len(sizes) == 6, "120 ms of rows with 30 ms beside them, and not 64 rows with as much"
+    pod.pool.lines[A].cost = Cost(fixed_s=0.005, row_s=0.0002)
+    assert len(sizes_of_pieces(pod, 3000)) == 30, "20 ms of rows"
+
+
 def test_pieces_that_end_in_another_order_are_put_together_in_theirs() -> None:
     pod = large_pod(slots=4, large_workers=4)
     rows = [float(i) for i in range(400)]

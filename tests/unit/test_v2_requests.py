@@ -159,6 +159,21 @@ def test_a_binary_value_that_does_not_fit_is_named_by_its_row(
     assert problem["detail"].startswith("row 1: ")
 
 
+@pytest.mark.parametrize("datatype", ["FP64", "FP32"])
+def test_every_nan_is_found_and_no_other_number_taken_for_one(datatype: str) -> None:
+    width, code, mantissa = (8, "d", 52) if datatype == "FP64" else (4, "f", 23)
+    exponent = (1 << (8 * width - 1)) - (1 << mantissa)
+    sign = 1 << (8 * width - 1)
+    for payload in (1, 1954, 1 << (mantissa - 1), (1 << mantissa) - 1):
+        for bits in (exponent | payload, sign | exponent | payload):
+            content = array(code, [1.5]).tobytes() + bits.to_bytes(width, "little")
+            with pytest.raises(InvalidDataError):
+                in_binary(column(Type.DOUBLE), datatype, content, 2)
+    for bits in (exponent - 1, sign | (exponent - 1), exponent, sign | exponent, sign, 1):
+        content = array(code, [1.5]).tobytes() + bits.to_bytes(width, "little")
+        assert len(in_binary(column(Type.DOUBLE), datatype, content, 2)) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
