@@ -8,8 +8,8 @@
 #   factor                   4 bytes a row, 1-based code of the level, NA as above
 #   string                   4 bytes a row (bytes of UTF-8, NA as above), then the text without separators
 #
-# Neighbouring columns of one width are read by one readBin: a call costs 4 microseconds whatever its length. Of a long frame
-# each column is read where the one before it ended: picking it out of the whole costs more there than reading it.
+# Neighbouring columns of one width are read by one readBin: a call costs 4 microseconds whatever its length. Of a long
+# frame each column is read where the one before it ended: picking it out of the whole costs ten times the reading.
 
 #' Plan the reading and writing of frames with these columns
 #'
