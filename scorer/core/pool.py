@@ -43,7 +43,7 @@ from shared.wire import Frame, ItemError, TensorSpec, WireError, merge, split, t
 Key = tuple[str, str]
 _LEAST_RETRY_AFTER_MS = 50
 _LEAST_PIECE_ROWS = 64
-_LEAST_PIECE_FIXED = 5  # times a call's fixed cost: a small call beside two such then takes less than three times its own
+_LEAST_PIECE_FIXED = 5  # times the fixed cost: a small call beside such pieces takes less than three times its own time
 _WARM_RUNS, _WARM_BYTES = 100, 128 * 1024 * 1024  # after so many runs a worker is warm; at most so much that adds to it
 _OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
 _CRASH_PARTS = 8  # into so many runs goes what a crashed worker had
