@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from scorer.core.pool import Answer, Pool, PoolLimits
+from scorer.core.upkeep import UpkeepLimits
 from scorer.middleware import InternalToken
 from scorer.routes import Infer, data_routes, deliver, internal_routes
 from scorer.settings import ScorerSettings
@@ -142,6 +143,7 @@ def _pool_limits(settings: ScorerSettings, slots: int) -> PoolLimits:
         large_workers=max(min(2, slots), int(settings.large_share * slots)),
         max_runs=settings.refork_runs,
         measure_s=settings.refork_check_s,
+        upkeep=UpkeepLimits(probe_s=settings.worker_probe_s),
     )
 
 

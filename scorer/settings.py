@@ -85,6 +85,12 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     worker_start_s: Annotated[
         Seconds, Doc("seconds from the order to a worker that listens; a zygote that misses it twice is loaded anew")
     ] = 10.0
+    worker_probe_s: Annotated[
+        Seconds,
+        Doc(
+            "seconds until a worker is tried again of a version whose workers do not stay up; doubles, up to ten times"
+        ),
+    ] = 30.0
     worker_idle_s: Annotated[Seconds, Doc("seconds after which an idle worker beyond a version's first ends")] = 60.0
     ping_s: Annotated[Seconds, Doc("seconds between two pings of an idle worker, and for its answer")] = 5.0
     worker_headroom_mib: Annotated[

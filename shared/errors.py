@@ -157,6 +157,13 @@ class VersionNotHereError(ScoregateError):
     retryable = True
 
 
+class VersionDownError(VersionNotHereError):
+    """The workers of that model version do not stay up in this pod; another pod may serve it."""
+
+    status = 503
+    code = "version_down"
+
+
 class WorkerCrashedError(ScoregateError):
     """R crashed while it scored these rows, and again when it scored them alone; they are refused."""
 

@@ -33,6 +33,12 @@ class Model:
     versions: Mapping[str, Served]
     default: str | None
 
+    def why_not(self) -> str:
+        """Why its newest version that could serve by default does not."""
+        version = next((v for v in self.versions if serves_by_default(v)), next(iter(self.versions)))
+        entry = self.versions[version].entry
+        return f"version {version} is {entry.state}" + (f", {entry.reason}" if entry.reason else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -47,7 +53,9 @@ class Index:
             raise NotFoundError(f"there is no model {model!r}")
         wanted = found.default if version is None else version
         if wanted is None:
-            raise UnavailableError(f"no version of {model!r} is ready to serve by default; name one")
+            ready = any(served.ready for served in found.versions.values())
+            why = "name one" if ready else found.why_not()
+            raise UnavailableError(f"no version of {model!r} is ready to serve by default: {why}")
         served = found.versions.get(wanted)
         if served is None:
             raise NotFoundError(f"model {model!r} has no version {version!r}")
@@ -83,11 +91,21 @@ def build_index(catalogues: Mapping[str, Catalogue], previous: Index | None = No
             entry = min((e for _, e in ready or same), key=lambda e: (e.batchable, not e.close))
             versions[version] = Served(entry, frozenset(pod for pod, _ in ready))
         before = previous.models.get(name) if previous is not None else None
-        default = promoted_version(
-            versions, len(catalogues), _promotion(name, catalogues), before.default if before else None
-        )
-        models[name] = Model(name, versions, default or default_version(versions, len(catalogues)))
+        serving, promoted = before.default if before else None, _promotion(name, catalogues)
+        default = promoted_version(versions, len(catalogues), promoted, serving)
+        default = default or _not_back(versions, default_version(versions, len(catalogues)), serving)
+        models[name] = Model(name, versions, default)
     return Index(models)
+
+
+def _not_back(versions: Mapping[str, Served], default: str | None, serving: str | None) -> str | None:
+    """The rule's choice, unless that is a step back from what serves and is still ready somewhere.
+
+    A pod that cannot keep a version up, or has only just started, must not give all callers an older model's answers.
+    """
+    if serving is None or serving not in versions or not versions[serving].ready or not serves_by_default(serving):
+        return default
+    return serving if default is None or version_key(serving) > version_key(default) else default
 
 
 def _promotion(model: str, catalogues: Mapping[str, Catalogue]) -> str | None:

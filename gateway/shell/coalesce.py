@@ -25,6 +25,7 @@ from shared.errors import (
     ScoregateError,
     UnavailableError,
     UpstreamError,
+    VersionDownError,
     VersionNotHereError,
 )
 from shared.wire import Frame, merge, split
@@ -152,13 +153,20 @@ class Forwarder:
             elif len(item.lost_pods) < 2 and elsewhere and item.reply.retry and self._pods.pods.spend_retry():
                 retry.append(item)
             elif isinstance(error, VersionNotHereError):
-                item.reply.answer.set_exception(
-                    UnavailableError("the version is being replaced; try again", retry_after_ms=500)
-                )
+                item.reply.answer.set_exception(_nowhere(error))
             else:
                 item.reply.answer.set_exception(UpstreamError(retry_after_ms=1000))
         if retry:
             self._send_off(self.coalescer.again(retry, now))
+
+
+def _nowhere(error: VersionNotHereError) -> UnavailableError:
+    """No pod that is known to have the version has it."""
+    if isinstance(error, VersionDownError):
+        return UnavailableError(
+            "the R processes of this model version do not stay up; try again later", retry_after_ms=5000
+        )
+    return UnavailableError("the version is being replaced; try again", retry_after_ms=500)
 
 
 def _refuse(items: list[Item[Waiting]], error: ScoregateError) -> None:

@@ -30,6 +30,7 @@ from shared.errors import (
     ScoregateError,
     UnavailableError,
     UpstreamError,
+    VersionDownError,
     VersionNotHereError,
 )
 from shared.stages import TIMES_HEADER, Times, read_times
@@ -51,7 +52,7 @@ _POLL_TIMEOUT_S = 5.0
 #: A pod that has not answered a poll for this long no longer speaks for its versions.
 _FORGET_S = 15.0
 _SAID: Mapping[str, type[ScoregateError]] = {
-    e.code: e for e in (VersionNotHereError, OverloadedError, UnavailableError, DeadlineExceededError)
+    e.code: e for e in (VersionNotHereError, VersionDownError, OverloadedError, UnavailableError, DeadlineExceededError)
 }
 
 

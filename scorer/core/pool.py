@@ -13,6 +13,9 @@ used; the queue is bounded in rows, and by what can still be done before a call'
 grows while work waits, and idle ones go. At a call's deadline it is answered and the run goes on: only `max_predict_s` ends
 a worker.
 
+A version whose workers die before they have answered anything, five in a row, is down (`upkeep`): calls are refused, those
+that wait too, and one worker is tried now and then.
+
 A call of very many rows is cut into pieces that last about `large_piece_s` each; at most `large_workers` of them run at once,
 and between two of a version its other calls have their turn. A worker that has grown or run often is replaced, the new one first.
 """
@@ -28,12 +31,14 @@ from enum import StrEnum
 
 from scorer.core.cost import Cost, Demand
 from scorer.core.states import WORKER_MOVES, WorkerState, move
+from scorer.core.upkeep import Upkeep, UpkeepLimits
 from shared.errors import (
     DeadlineExceededError,
     OverloadedError,
     PredictionFailedError,
     ScoregateError,
     UnavailableError,
+    VersionDownError,
     VersionNotHereError,
     WorkerCrashedError,
 )
@@ -46,7 +51,9 @@ _LEAST_PIECE_ROWS = 64
 _LEAST_PIECE_FIXED = 5  # times the fixed cost: a small call beside such pieces takes less than three times its own time
 _WARM_RUNS, _WARM_BYTES = 100, 128 * 1024 * 1024  # after so many runs a worker is warm; at most so much that adds to it
 _OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
+_OUTSIDE_KILLS = 3  # so often an item alone is tried again when its worker was killed from outside
 _CRASH_PARTS = 8  # into so many runs goes what a crashed worker had
+_ZYGOTE_PAUSE_S = 0.5
 _PROMPT_S = 0.1  # a ping is answered in a millisecond; later than this, work does not wait for the one who owes it
 
 
@@ -62,7 +69,7 @@ class PoolLimits:
     max_waiting_rows: int = 200_000
     max_run_rows: int = 4096
     idle_s: float = 60.0
-    max_backoff_s: float = 30.0
+    upkeep: UpkeepLimits = field(default_factory=UpkeepLimits)
     large_rows: int = 4096
     large_piece_s: float = 0.025
     large_workers: int = 2
@@ -205,7 +212,23 @@ class Measure:
     worker: int
 
 
-Effect = Fork | Send | End | Answer | Measure
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The version's workers cannot stay up: it is not served any more."""
+
+    key: Key
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A worker of a version that was down has stayed."""
+
+    key: Key
+
+
+Effect = Fork | Send | End | Answer | Measure | Down | Up
+_LISTENS = frozenset({WorkerState.IDLE, WorkerState.BUSY, WorkerState.CHECKED})
 
 
 # --- state
@@ -225,6 +248,8 @@ class Worker:
     retire: bool = False  # ends as soon as it is idle
     cause: Cause | None = None  # why it was told to end
     born_s: float = 0.0
+    listens_s: float = math.inf  # since when
+    stays: bool = False  # it has answered
     measured_s: float = 0.0
     measured_runs: int = -1
     renew: Cause | None = None  # why it is to be replaced
@@ -250,6 +275,7 @@ class Line:
     outputs: tuple[TensorSpec, ...]
     batchable: bool
     cost: Cost
+    upkeep: Upkeep
     retry: bool = True  # whether rows may be scored again after a crash
     waiting: deque[Portion] = field(default_factory=deque)
     apart: deque[tuple[Portion, ...]] = field(default_factory=deque)  # runs to repeat in smaller parts, first
@@ -261,8 +287,6 @@ class Line:
     waiting_rows: int = 0
     waiting_calls: int = 0
     used_s: float = 0.0  # virtual time: who has used least goes next
-    deaths: int = 0  # in a row, without a finished run between
-    fork_at_s: float = 0.0
     leaving: bool = False
 
     def has_work(self) -> bool:
@@ -326,9 +350,12 @@ class Pool:
         line = self.lines.get(key)
         if line is None:
             inputs, outputs = tensor_specs(signature.inputs), tensor_specs(signature.outputs)
-            line = self.lines[key] = Line(key, inputs, outputs, batchable, cost, retry)
+            line = self.lines[key] = Line(key, inputs, outputs, batchable, cost, Upkeep(self.limits.upkeep), retry)
         else:
-            line.batchable, line.fork_at_s, line.deaths, line.leaving = batchable, 0.0, 0, False
+            if line.leaving or line.upkeep.down is not None:
+                line.upkeep = Upkeep(self.limits.upkeep)
+            line.batchable, line.leaving = batchable, False
+            line.upkeep.try_now()
             for worker in self._of(key):
                 worker.retire = True
         line.growth_bytes, line.forked_bytes, line.warm_bytes = growth_bytes, 0.0, None
@@ -343,11 +370,13 @@ class Pool:
     # calls
 
     def submit(self, call: Call, now: float) -> list[Effect]:
-        """Take a call. Raises VersionNotHereError; OverloadedError where the queue is full or its deadline out of reach;
-        DeadlineExceededError."""
+        """Take a call. Raises VersionNotHereError, VersionDownError; OverloadedError where the queue is full or its deadline
+        out of reach; DeadlineExceededError."""
         line = self.lines.get(call.key)
         if line is None or line.leaving:
             raise VersionNotHereError(f"{call.key[0]} {call.key[1]} is not served by this pod")
+        if line.upkeep.down is not None:
+            raise VersionDownError(line.upkeep.down)
         if call.deadline_s <= now:
             raise DeadlineExceededError
         self._check_room(line, call, now)
@@ -383,12 +412,30 @@ class Pool:
         """It listens."""
         if (worker := self.workers.get(number)) is not None and worker.state is WorkerState.STARTING:
             worker.become(WorkerState.IDLE, now)
+            worker.listens_s = now
             for old in self._of(worker.key):
                 old.retire = old.retire or old.replacement == number
         return self._plan(now)
 
-    def worker_gone(self, number: int, now: float, *, jitter: float = 0.5) -> list[Effect]:
-        """Its death was seen, wanted or not. `jitter` (0 to 1) spreads the back-off of versions that die at once."""
+    def no_zygote(self, number: int, now: float) -> list[Effect]:
+        """It could not be ordered: the version's zygote is being loaded anew. That is no death of a worker."""
+        if (worker := self.workers.pop(number, None)) is not None and (line := self.lines.get(worker.key)) is not None:
+            line.upkeep.put_off(_ZYGOTE_PAUSE_S, now)
+        return self._plan(now)
+
+    def try_now(self, key: Key, now: float) -> list[Effect]:
+        """Try a worker of a version that is down without waiting for the end of its pause."""
+        if (line := self.lines.get(key)) is not None and line.upkeep.down is not None:
+            line.upkeep.try_now()
+        return self._plan(now)
+
+    def worker_gone(
+        self, number: int, now: float, *, how: str = "died", outside: bool = False, jitter: float = 0.5
+    ) -> list[Effect]:
+        """Its death was seen, wanted or not; `how` it died, `outside`: most likely by somebody else's hand.
+
+        `jitter` (0 to 1) spreads the back-off of versions that die at once.
+        """
         worker = self.workers.pop(number, None)
         if worker is None:
             return []
@@ -397,15 +444,31 @@ class Pool:
         if worker.run is not None:
             self._used_s += max(0.0, now - worker.run.started_s)
         line = self.lines.get(worker.key)
-        # Only deaths without a run count: what dies of its rows is narrowed to them, and others' rows need a worker soon.
-        if line is not None and worker.run is None and worker.cause not in ORDERLY:
-            line.deaths += 1
-            if line.deaths > 1:
-                line.fork_at_s = now + min(self.limits.max_backoff_s, 0.05 * 2 ** min(line.deaths, 16) * (0.5 + jitter))
         effects: list[Effect] = []
-        if worker.run is not None and line is not None:
-            effects += self._retry_apart(line, worker.run, hung=worker.cause is Cause.HUNG)
+        if line is not None and worker.run is not None:
+            effects += self._retry_apart(line, worker.run, hung=worker.cause is Cause.HUNG, outside=outside)
+        elif line is not None and not worker.stays and worker.cause not in ORDERLY:
+            line.upkeep.died(how, now, jitter)
+            listening = any(w.state in _LISTENS for w in self._of(line.key))
+            if not listening and line.upkeep.gives_up(now):
+                effects += self._take_down(line)
         return effects + self._plan(now)
+
+    def _take_down(self, line: Line) -> list[Effect]:
+        """Refuse what waits: nothing of it runs, for no worker listens."""
+        reason = line.upkeep.down or ""
+        open_calls = [call for call in self._open_calls if call.key == line.key]
+        for call in open_calls:
+            self._close(call)
+        return [Down(line.key, reason), *(Answer(call, refused=VersionDownError(reason)) for call in open_calls)]
+
+    def _stays(self, worker: Worker) -> list[Effect]:
+        """It has answered: whatever happens to it later, it is not because it could not start."""
+        if worker.stays:
+            return []
+        worker.stays = True
+        line = self.lines.get(worker.key)
+        return [Up(worker.key)] if line is not None and line.upkeep.stays() else []
 
     def end_worker(self, number: int, cause: Cause, now: float) -> list[Effect]:
         """Have it killed; it counts until its death is seen. Repeats change nothing."""
@@ -429,11 +492,14 @@ class Pool:
 
     def checked(self, number: int, now: float) -> list[Effect]:
         """It answered the ping."""
+        effects: list[Effect] = []
         if (worker := self.workers.get(number)) is not None and worker.state is WorkerState.CHECKED:
             since = worker.since_s
             worker.become(WorkerState.IDLE, now)
             worker.since_s = since
-        return self._plan(now)
+            if now - worker.listens_s >= self.limits.upkeep.stays_up_s:
+                effects += self._stays(worker)
+        return effects + self._plan(now)
 
     def retire_worker(self, number: int, now: float) -> list[Effect]:
         """Have it replaced: it ends once it is idle and another of its version listens. Repeats change nothing."""
@@ -476,13 +542,15 @@ class Pool:
             worker.renew = worker.renew or Cause.WORN
         worker.become(WorkerState.IDLE, now)
         line = self.lines[run.key]
-        line.deaths = 0
+        effects = self._stays(worker)
         if isinstance(result, Frame) and result.rows != run.frame.rows:
             result = Failure("wrong_length", f"R answered {result.rows} rows for {run.frame.rows}")
         if isinstance(result, Failure):
-            return self._retry_halves(line, run, result) + self._measure(worker, now) + self._plan(now)
-        line.cost.learn(run.frame.rows, now - run.started_s)
-        return self._deliver(line, run, result) + self._measure(worker, now) + self._plan(now)
+            effects += self._retry_halves(line, run, result)
+        else:
+            line.cost.learn(run.frame.rows, now - run.started_s)
+            effects += self._deliver(line, run, result)
+        return effects + self._measure(worker, now) + self._plan(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: workers idle for long, forks that were put off. Call it a few times a second."""
@@ -571,7 +639,7 @@ class Pool:
 
     def _renew(self, line: Line, own: Sequence[Worker], now: float) -> list[Effect]:
         """Order who is to take a worn worker's place: one at a time in each version."""
-        if line.leaving or now < line.fork_at_s or any(w.replacement in self.workers for w in own):
+        if line.leaving or now < line.upkeep.fork_at_s or any(w.replacement in self.workers for w in own):
             return []
         for worker in own:
             if worker.renew is None or worker.retire or worker.state is WorkerState.ENDING:
@@ -725,7 +793,7 @@ class Pool:
             wanted = min(wanted, self.limits.slots - len(own))
             if not own and not (line.leaving and not runs):
                 wanted = max(wanted, 1)
-            if wanted <= 0 or now < line.fork_at_s:
+            if wanted <= 0 or now < line.upkeep.fork_at_s:
                 continue
             for _ in range(wanted):
                 if own and not self._room_for_extra(line, now, effects):
@@ -876,7 +944,7 @@ class Pool:
         self._again(line, [singles[:half], singles[half:]])
         return []
 
-    def _retry_apart(self, line: Line, run: Run, *, hung: bool) -> list[Effect]:
+    def _retry_apart(self, line: Line, run: Run, *, hung: bool, outside: bool) -> list[Effect]:
         if run.items == 1:
             portion = run.portions[0]
             portion.kills += 1
@@ -884,7 +952,7 @@ class Pool:
                 return self._fail(portion, DeadlineExceededError("these rows take longer than a prediction may"))
             if not line.retry:
                 return self._fail(portion, WorkerCrashedError("R crashed while it scored these rows"))
-            if portion.kills > 1:
+            if portion.kills > (_OUTSIDE_KILLS if outside else 1):
                 return self._fail(portion, WorkerCrashedError())
             if portion.call.open:
                 self._again(line, [[portion]])

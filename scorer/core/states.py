@@ -37,7 +37,7 @@ VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     _V.TESTING: frozenset({_V.STARTING, _V.UNAVAILABLE, _V.DRAINING}),
     _V.STARTING: frozenset({_V.READY, _V.UNAVAILABLE, _V.DRAINING}),
     _V.READY: frozenset({_V.UNAVAILABLE, _V.DRAINING}),
-    _V.UNAVAILABLE: frozenset({_V.FETCHING, _V.DRAINING}),
+    _V.UNAVAILABLE: frozenset({_V.FETCHING, _V.READY, _V.DRAINING}),  # ready: its workers stay up again
     _V.DRAINING: frozenset(),
 }
 

@@ -79,6 +79,8 @@ class Versions:
         self._budget = Budget(settings.memory_mib * 1024 * 1024 or allowed_bytes())
         self._catalogue: tuple[bytes, str] | None = None
         workers.on_ready = self._first_worker
+        workers.on_down = self._down
+        workers.on_up = self._up
 
     # what others ask
 
@@ -144,9 +146,12 @@ class Versions:
             self._retract(key)
 
     def retry(self) -> None:
-        """Try again at the next poll what could not be served."""
+        """Try again what could not be served: at the next poll, or with a worker where only those are lacking."""
         for version in self.versions.values():
-            version.retry_now(time.monotonic())
+            if version.key in self._workers.pool.lines:
+                self._workers.perform(self._workers.pool.try_now(version.key, time.monotonic()))
+            else:
+                version.retry_now(time.monotonic())
 
     def _notice(self, key: Key, item: Found) -> None:
         version = self.versions.get(key)
@@ -156,6 +161,7 @@ class Versions:
         elif version.may_retry(item.tag, time.monotonic()):
             version.tag = item.tag
             version.become(VersionState.FETCHING)
+            self._leave_zygote(key)
         else:
             if version.tag != item.tag:
                 log.error(
@@ -237,7 +243,7 @@ class Versions:
         if version.state is VersionState.DRAINING:
             return
         now = time.monotonic()
-        if version.state is VersionState.READY:  # its zygote died and could not be loaded anew
+        if version.key in self._workers.pool.lines:  # its zygote died and could not be loaded anew
             self._workers.perform(self._workers.pool.remove_version(version.key, now))
         self._budget.release(version.key)
         version.refuse(reason, now, transient=transient, first_pause_s=first_pause_s or self._settings.poll_s)
@@ -304,8 +310,16 @@ class Versions:
             return
         log.error("scorer.zygote.died", model=version.model, version=version.version, pid=zygote.pid, death=str(death))
         del self._workers.zygotes[version.key]
-        if version.state is VersionState.READY and version.key not in self._tasks:
+        if version.key in self._tasks:
+            return
+        if version.state is VersionState.READY:
             self._load_in_background(version)  # its workers go on; a new zygote comes beside them
+        elif version.state is VersionState.STARTING:
+            self._refuse(version, f"R ended ({death}) before a worker had come to listen", transient=True)
+        elif version.state is VersionState.UNAVAILABLE:  # its workers did not stay up, and now it has none to fork them
+            self._workers.perform(self._workers.pool.remove_version(version.key, time.monotonic()))
+            self._budget.release(version.key)
+            version.retry_at_s = time.monotonic() + self._settings.worker_probe_s
 
     def _serve(self, version: Version, manifest: Manifest, zygote: Zygote) -> None:
         key = version.key
@@ -349,6 +363,28 @@ class Versions:
                 "scorer.version.ready", model=key[0], version=key[1], batchable=version.batchable, close=version.close
             )
             self._changed()
+
+    def _down(self, key: Key, reason: str) -> None:
+        """Its workers do not stay up. The zygote stays, to fork those that are tried."""
+        version = self.versions.get(key)
+        if version is None or key in self._tasks or version.state not in {VersionState.STARTING, VersionState.READY}:
+            return
+        version.refuse(reason, time.monotonic(), transient=False, first_pause_s=math.inf)
+        log.error("scorer.version.down", model=key[0], version=key[1], reason=reason)
+        self._changed()
+
+    def _up(self, key: Key) -> None:
+        version = self.versions.get(key)
+        if version is not None and version.state is VersionState.UNAVAILABLE:
+            version.become(VersionState.READY)
+            log.info("scorer.version.up", model=key[0], version=key[1])
+            self._changed()
+
+    def _leave_zygote(self, key: Key) -> None:
+        """Whatever is left of a version that is loaded from the start."""
+        self._workers.perform(self._workers.pool.remove_version(key, time.monotonic()))
+        if (zygote := self._workers.zygotes.pop(key, None)) is not None:
+            zygote.close()
 
     def _changed(self) -> None:
         self._catalogue = None

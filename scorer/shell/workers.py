@@ -12,6 +12,7 @@ import functools
 import random
 import resource
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,7 +23,23 @@ from typing import Any
 import structlog
 
 from scorer.core.frames import cut, join
-from scorer.core.pool import ORDERLY, Answer, Call, Cause, Effect, End, Failure, Fork, Key, Measure, Pool, Run, Send
+from scorer.core.pool import (
+    ORDERLY,
+    Answer,
+    Call,
+    Cause,
+    Down,
+    Effect,
+    End,
+    Failure,
+    Fork,
+    Key,
+    Measure,
+    Pool,
+    Run,
+    Send,
+    Up,
+)
 from scorer.core.states import WorkerState
 from scorer.shell import processes
 from scorer.shell.memory import Memory, memory_of
@@ -94,6 +111,8 @@ class Workers:
         self.zygotes: dict[Key, Zygote] = {}
         self.processes: dict[int, Process] = {}
         self.on_ready: Callable[[Key], None] = lambda _: None
+        self.on_down: Callable[[Key, str], None] = lambda *_: None
+        self.on_up: Callable[[Key], None] = lambda _: None
         self._limits = limits
         self._metrics = metrics
         self._answer = answer
@@ -120,6 +139,10 @@ class Workers:
                     self._end(effect.worker, effect.cause)
                 case Measure():
                     self._measure(effect.worker)
+                case Down():
+                    self.on_down(effect.key, effect.reason)
+                case Up():
+                    self.on_up(effect.key)
 
     def submit(self, call: Call) -> None:
         """Take a call; its answer comes by `answer`. Raises what `Pool.submit` raises."""
@@ -225,7 +248,7 @@ class Workers:
     def _fork(self, order: Fork) -> None:
         zygote = self.zygotes.get(order.key)
         if zygote is None:
-            self._not_started(order.worker)
+            self._loop.call_soon(lambda: self.perform(self.pool.no_zygote(order.worker, time.monotonic())))
             return
         process = Process(order.worker, order.key, zygote, zygote.folder / f"w{order.worker}")
         process.ordered_s = process.last_ping_s = time.monotonic()
@@ -329,7 +352,10 @@ class Workers:
             if cause is Cause.NOT_STARTED:
                 process.zygote.missed()
         jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
-        self.perform(self.pool.worker_gone(number, time.monotonic(), jitter=jitter))
+        how = str(death) if cause is Cause.DIED else str(cause).replace("_", " ")
+        # Rows crash R in many ways, but not in this one: an operator, or the kernel that is out of memory.
+        outside = cause is Cause.DIED and death.signal == signal.SIGKILL
+        self.perform(self.pool.worker_gone(number, time.monotonic(), how=how, outside=outside, jitter=jitter))
 
     def _set_limits(self, pid: int) -> None:
         limits = self._limits

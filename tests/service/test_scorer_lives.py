@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -123,6 +125,84 @@ def test_a_hung_zygote_is_loaded_anew_while_its_workers_serve(tmp_path: Path) ->
         eventually(lambda: [z for z in pod.status()["zygotes"] if z["pid"] != zygote], what="another zygote is there")
         assert pod.predict(DOUBLE, x=[1.0]) == [2.0]
         eventually(lambda: zygote not in [z["pid"] for z in pod.status()["zygotes"]], what="the hung one is gone")
+
+
+def test_a_version_whose_workers_cannot_stay_up_is_down_with_the_reason_and_comes_back_by_itself(
+    tmp_path: Path,
+) -> None:
+    broken = tmp_path / "broken"
+    # Loads and proves itself; a worker looks at the file as soon as it serves, the zygote and the self-test before it is there.
+    fragile = replace(
+        DOUBLE,
+        name="fragile",
+        code=f"""
+later::later(watch <- function() {{
+  if (file.exists("{broken}")) tools::pskill(Sys.getpid(), 6L)
+  later::later(watch, 0.02)
+}})
+{DOUBLE.code}""",
+    )
+    with scorer(tmp_path, fragile, DOUBLE, ping_s=0.5, worker_probe_s=2) as pod, ThreadPoolExecutor(1) as thread:
+        eventually(lambda: settled(pod, 2), what="both are there")
+        assert pod.predict(fragile, x=[1.0]) == [2.0]
+        stop = threading.Event()
+
+        def ask_the_neighbour() -> int:
+            count = 0
+            while not stop.is_set():
+                assert pod.predict(DOUBLE, x=[float(count)]) == [2.0 * count]
+                count += 1
+            return count
+
+        neighbour = thread.submit(ask_the_neighbour)
+        broken.touch()
+        eventually(lambda: pod.version("fragile")["state"] == "unavailable", what="it is given up")
+        reason = pod.version("fragile")["reason"]
+        assert "its workers do not stay up" in reason
+        assert "SIGABRT" in reason
+        response = pod.post(fragile, {"x": [1.0]})
+        assert (response.status_code, response.json()["code"]) == (503, "version_down")
+        assert response.json()["error"] == reason
+        catalogue = pod.http.get(f"{pod.url}/internal/catalogue", headers=pod.headers).json()
+        assert {e["model"]: e["state"] for e in catalogue["versions"]} == {"fragile": "unavailable", "double": "ready"}
+        assert pod.http.get(f"{pod.internal_url}/readyz").status_code == 200, "it serves the other"
+        assert pod.metric("scorer_version_down", model="fragile") == 1
+        assert pod.metric("scorer_version_down", model="double") == 0
+        tried = pod.metric("scorer_workers_ended_total", model="fragile", cause="died")
+        eventually(
+            lambda: pod.metric("scorer_workers_ended_total", model="fragile", cause="died") > tried, what="one is tried"
+        )
+        assert pod.version("fragile")["state"] == "unavailable"
+        broken.unlink()
+        eventually(lambda: pod.version("fragile")["state"] == "ready", what="it is back by itself")
+        assert pod.version("fragile")["reason"] is None
+        assert pod.predict(fragile, x=[1.0]) == [2.0]
+        assert pod.metric("scorer_version_down", model="fragile") == 0
+        stop.set()
+        assert neighbour.result() > 0
+        events = [json.loads(line)["event"] for line in pod.log.read_text().splitlines()]
+        assert [e for e in events if e in {"scorer.version.down", "scorer.version.up"}] == [
+            "scorer.version.down", "scorer.version.up",
+        ]  # fmt: skip
+
+
+def test_a_pod_whose_only_version_is_down_is_not_ready_and_says_why(tmp_path: Path) -> None:
+    aborts = tmp_path / "aborts"
+    code = f"later::later(function() if (file.exists('{aborts}')) tools::pskill(Sys.getpid(), 9L))\n{DOUBLE.code}"
+    with scorer(tmp_path, replace(DOUBLE, code=code), worker_probe_s=600) as pod:
+        pod.ready()
+        aborts.touch()
+        [worker] = pod.workers()
+        os.kill(worker["pid"], signal.SIGKILL)
+
+        def unready() -> bool:
+            answer = pod.http.get(f"{pod.internal_url}/readyz")
+            return answer.status_code == 503 and "do not stay up" in answer.json()["reasons"][0]
+
+        eventually(unready, what="it is not ready")
+        aborts.unlink()
+        assert pod.http.post(f"{pod.internal_url}/refresh").status_code == 202
+        pod.ready(within_s=30)
 
 
 # --- the queue

@@ -79,3 +79,20 @@ def test_the_manifest_that_more_pods_have_wins() -> None:
 def test_what_is_not_a_version_is_refused(version: str) -> None:
     with pytest.raises(ValueError, match=r"is not|suffix"):
         version_key(version)
+
+
+def test_a_model_whose_only_version_is_unavailable_says_why_and_that_is_not_404() -> None:
+    index = build_index({"a": pod(entry("1", state="unavailable", reason="its workers do not stay up"))})
+    for version in (None, "1"):
+        with pytest.raises(UnavailableError, match="its workers do not stay up"):
+            index.find("m", version)
+
+
+def test_a_pod_that_cannot_keep_the_newest_version_up_does_not_bring_an_older_one_back() -> None:
+    before = build_index({"a": pod(entry("1"), entry("2")), "b": pod(entry("1"), entry("2"))})
+    down = entry("2", state="unavailable")
+    one_left = build_index({"a": pod(entry("1"), entry("2")), "b": pod(entry("1"), down)}, before)
+    assert one_left.find("m").entry.version == "2"
+    assert one_left.find("m").pods == {"a"}
+    none_left = build_index({"a": pod(entry("1"), down), "b": pod(entry("1"), down)}, one_left)
+    assert none_left.find("m").entry.version == "1"

@@ -13,7 +13,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scorer.core.cost import Cost
 from scorer.core.pool import Answer, Call, Cause, Effect, End, Failure, Fork, Key, Measure, Pool, PoolLimits, Run, Send
 from scorer.core.states import WorkerState
-from shared.errors import DeadlineExceededError, OverloadedError, UnavailableError, VersionNotHereError
+from scorer.core.upkeep import UpkeepLimits
+from shared.errors import (
+    DeadlineExceededError,
+    OverloadedError,
+    UnavailableError,
+    VersionDownError,
+    VersionNotHereError,
+)
 from shared.signature import Field, Signature, Type
 from shared.wire import Frame
 
@@ -34,7 +41,7 @@ class Pod:
     """A pool with workers that start when told and answer when told; a model that echoes its rows."""
 
     def __init__(
-        self, slots: int = 2, *, batchable: bool = True, keys: tuple[Key, ...] = (A,), **limits: float
+        self, slots: int = 2, *, batchable: bool = True, keys: tuple[Key, ...] = (A,), **limits: float | UpkeepLimits
     ) -> None:
         self.pool = Pool(PoolLimits(slots, **limits))  # type: ignore[arg-type]
         self.now = 100.0
@@ -249,6 +256,23 @@ def test_an_item_whose_worker_was_killed_once_is_answered() -> None:
     assert answer.errors == ()
 
 
+def test_an_item_whose_worker_is_killed_from_outside_again_and_again_is_tried_a_few_times_more() -> None:
+    pod = Pod(slots=1)
+    pod.start()
+    call = pod.call(1.0)
+    for _ in range(3):
+        [worker] = pod.running
+        pod.running.clear()
+        pod.do(pod.pool.worker_gone(worker, pod.now, outside=True))
+        assert call.open
+        pod.start()
+    [worker] = pod.running
+    pod.running.clear()
+    pod.do(pod.pool.worker_gone(worker, pod.now, outside=True))
+    [answer] = pod.answers
+    assert answer.errors[0].code == "worker_crashed", "but not for ever"
+
+
 def test_rows_that_must_not_be_scored_twice_are_refused_after_the_first_crash() -> None:
     pod = Pod(slots=1)
     pod.do(pod.pool.add_version(B, ECHO, batchable=False, retry=False, cost=Cost(), now=pod.now))
@@ -405,7 +429,7 @@ def test_workers_of_a_new_zygote_come_before_those_of_the_old_go() -> None:
 
 
 def test_a_version_whose_workers_die_at_once_is_forked_less_and_less_often() -> None:
-    pod = Pod(slots=1)
+    pod = Pod(slots=1, upkeep=UpkeepLimits(max_deaths=100))
     pauses: list[float] = []
     for _ in range(8):
         started = pod.now
@@ -540,7 +564,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.next_value += len(rows)
         try:
             call = self.pod.call(*rows, items=items, key=key, within_s=1e6)
-        except OverloadedError:
+        except (OverloadedError, VersionDownError):
             return
         self.calls[call] = rows
 

@@ -253,7 +253,7 @@ def test_after_as_many_runs_as_it_may_have_a_worker_is_replaced() -> None:
     assert pod.ended == [old]
     assert pod.pool.workers[old].cause is Cause.WORN
     pod.die(old)
-    assert pod.pool.lines[A].deaths == 0, "that is no crash"
+    assert pod.pool.lines[A].upkeep.deaths == 0, "that is no crash"
 
 
 def test_a_replacement_that_dies_is_ordered_again_and_the_old_worker_serves() -> None:
