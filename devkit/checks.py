@@ -55,8 +55,13 @@ def checks() -> list[Check]:
         Check("lint R", ("Rscript", "-e", _LINTR)),
     ]
     if shutil.which("shellcheck"):
-        found.append(Check("lint shell", ("shellcheck", "dev", ".ci/run")))
+        found.append(Check("lint shell", ("shellcheck", "-x", *shell_scripts())))
     return found
+
+
+def shell_scripts() -> list[str]:
+    """Every shell script of the repository, relative to its root: those with a name that says so, and the two without."""
+    return ["dev", ".ci/run", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("k8s/**/*.sh"))]
 
 
 def judge(wanted: Sequence[Check]) -> list[Verdict]:

@@ -6,7 +6,7 @@ param name string
 @description('Azure region.')
 param location string
 
-@description('Tags.')
+@description('Tags of the resources.')
 param tags object
 
 @description('Identity of the control plane.')
@@ -164,7 +164,9 @@ resource cluster 'Microsoft.ContainerService/managedClusters@2026-04-01' = {
         vmSize: systemVmSize
         osType: 'Linux'
         osSKU: 'AzureLinux'
+        // On the VM's own disk, which must hold it: 75 GiB with D2ds_v5, 150 GiB with D4ds_v5.
         osDiskType: 'Ephemeral'
+        osDiskSizeGB: 64
         availabilityZones: zones
         vnetSubnetID: subnetId
         maxPods: 110
@@ -186,6 +188,7 @@ resource cluster 'Microsoft.ContainerService/managedClusters@2026-04-01' = {
         osType: 'Linux'
         osSKU: 'AzureLinux'
         osDiskType: 'Ephemeral'
+        osDiskSizeGB: 128
         availabilityZones: zones
         vnetSubnetID: subnetId
         maxPods: 110

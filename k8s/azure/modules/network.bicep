@@ -6,7 +6,7 @@ param name string
 @description('Azure region.')
 param location string
 
-@description('Tags.')
+@description('Tags of the resources.')
 param tags object
 
 // Stops nothing that AKS needs (it adds rules of its own to the node's group); endpoints answer the network alone.

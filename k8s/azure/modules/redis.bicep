@@ -6,7 +6,7 @@ param name string
 @description('Azure region.')
 param location string
 
-@description('Tags.')
+@description('Tags of the resources.')
 param tags object
 
 @description('Size.')

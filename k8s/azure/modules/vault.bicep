@@ -7,7 +7,7 @@ param name string
 @description('Azure region.')
 param location string
 
-@description('Tags.')
+@description('Tags of the resources.')
 param tags object
 
 @description('Subnet of the nodes, whose CSI driver reads the secrets.')
