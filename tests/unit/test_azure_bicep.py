@@ -28,7 +28,7 @@ def test_every_output_that_is_asked_for_is_there() -> None:
 def test_every_parameter_is_described_and_used() -> None:
     for file in FILES:
         text = file.read_text()
-        described = re.findall(r"^@description\('[^\n]{10,}'\)\n(?:@[^\n]+\n)*param (\w+)", text, re.MULTILINE)
+        described = re.findall(r"^@description\('[^\n]{4,}'\)\n(?:@[^\n]+\n)*param (\w+)", text, re.MULTILINE)
         assert set(described) == set(parameters_of(file)), file.name
         for name in described:
             assert len(re.findall(rf"\b{name}\b", text)) > 1, f"{file.name}: {name} is not used"

@@ -9,7 +9,7 @@ param location string
 @description('Tags of the resources.')
 param tags object
 
-@description('Size.')
+@description('Size, like Balanced_B0.')
 param sku string
 
 @description('A replica in another zone.')

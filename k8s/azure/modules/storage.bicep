@@ -10,7 +10,7 @@ param location string
 @description('Tags of the resources.')
 param tags object
 
-@description('Redundancy.')
+@description('Redundancy, like Standard_ZRS.')
 param sku string
 
 @description('Subnet of the nodes.')
