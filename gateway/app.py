@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,8 @@ from gateway.shell.pods import PodClient
 from shared.internal_token import load_private_key
 
 log = structlog.get_logger(__name__)
+#: Between two looks at what waits.
+TICK_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Gateway:
         parts = parts or Parts()
         self.metrics = Metrics()
         self._draining = False
+        self._ticking: asyncio.Task[None] | None = None
         self._said: tuple[str, frozenset[str]] | None = None
         self._keys_client = entra_client(settings.ca_file)
         self._keys = EntraKeys(
@@ -101,9 +106,14 @@ class Gateway:
         await self._keys.__aenter__()
         await self._admission.start()
         await self._pods.start()
+        self._ticking = asyncio.create_task(self._tick(), name="tick")
 
     async def close(self) -> None:
         """Stop all that `start` started."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.wait({self._ticking})
+        await self._forwarder.close()
         await self._pods.close()
         await self._admission.aclose()
         await self._keys.__aexit__(None, None, None)
@@ -127,7 +137,13 @@ class Gateway:
     def _admission_is_local(self) -> bool:
         return self.pipeline.settings.redis_url is None
 
+    async def _tick(self) -> None:
+        while True:
+            self._forwarder.coalescer.tick(time.monotonic())
+            await asyncio.sleep(TICK_S)
+
     def _refresh(self) -> None:
+        self.metrics.demands(self._forwarder.coalescer.demand())
         self.metrics.in_flight.set(self.pipeline.in_flight)
         self.metrics.keys_age.set(self._keys.age_s or 0)
         self.metrics.waiting_rows.set(self._forwarder.coalescer.waiting_rows)

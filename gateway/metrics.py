@@ -6,7 +6,7 @@ Labels are bounded: never a caller, a path or a version as it was sent.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -78,6 +78,9 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = Gauge("scoregate_requests_in_flight", "Scoring requests being served.", registry=self.registry)
+        self.demand = Gauge(
+            "scoregate_demand", "Predicted worker-seconds that wait in this gateway.", ["model"], registry=self.registry
+        )
         self.waiting_rows = Gauge("scoregate_waiting_rows", "Rows that wait for a slot.", registry=self.registry)
         self.authentications = Counter(
             "scoregate_authentication_failures",
@@ -137,6 +140,13 @@ class Metrics:
         self.decisions.labels(outcome).inc()
 
     # --- what the forwarder tells
+
+    def demands(self, by_version: Iterable[tuple[Hashable, float]]) -> None:
+        """What waits now, by (model, version): shown by model."""
+        self.demand.clear()
+        for version, seconds in by_version:
+            assert isinstance(version, tuple)  # noqa: S101
+            self.demand.labels(version[0]).inc(seconds)
 
     def batch(self, model: str, rows: int, items: int) -> None:
         """A batch of `items` requests with `rows` rows left for a scorer."""

@@ -60,6 +60,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
 
     max_body_bytes: Annotated[Count, Doc("Largest request body, also after gunzip, in bytes.")] = 16 * 1024 * 1024
     max_rows: Annotated[Count, Doc("Most rows in one request.")] = 100_000
+    max_buffered_bytes: Annotated[
+        Count, Doc("Bytes of all request bodies being read in one process; beyond that they are answered 503.")
+    ] = 256 * 1024 * 1024
     body_timeout_s: Annotated[Seconds, Doc("Time a request body may take to arrive, in seconds.")] = 20.0
     default_timeout_ms: Annotated[
         Annotated[int, Meta(ge=50, le=60_000)], Doc("Time to answer when the client names none, in milliseconds.")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from gateway.core.limits import Limits
-from shared.errors import TooManyRequestsError
+from gateway.core.shares import Shares
+from shared.errors import OverloadedError, TooManyRequestsError
 
 
 class Uploads:
@@ -43,3 +45,48 @@ class Uploads:
                 self._by_caller[caller_key] = left
             else:
                 del self._by_caller[caller_key]
+
+
+class Bodies:
+    """The bytes of all bodies that this process keeps just now, at most `most`, shared among callers (`gateway.core.shares`)."""
+
+    def __init__(self, most: int) -> None:
+        self._shares = Shares(most)
+
+    @property
+    def held_bytes(self) -> int:
+        """Of all together."""
+        return self._shares.used
+
+    def of(self, caller_key: str) -> BodyRoom:
+        """Room for one body, given back when the block ends."""
+        return BodyRoom(self._shares, caller_key)
+
+
+class BodyRoom:
+    """What one body takes, growing with it."""
+
+    __slots__ = ("_caller_key", "_held", "_shares")
+
+    def __init__(self, shares: Shares, caller_key: str) -> None:
+        self._shares = shares
+        self._caller_key = caller_key
+        self._held = 0
+
+    def hold(self, size: int) -> None:
+        """So many bytes more. Raises OverloadedError where they are more than there is room for."""
+        if not self._shares.fits(self._caller_key, size):
+            raise OverloadedError(
+                "the bodies that are being read fill the room there is for them; try again",
+                retry_after_ms=1000,
+                headers={"Connection": "close"},
+            )
+        self._shares.take(self._caller_key, size)
+        self._held += size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._held:
+            self._shares.give(self._caller_key, self._held)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,13 +17,14 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.core.caller import Caller
 from gateway.core.catalogue import Index, Model, Served
-from gateway.core.coalesce import Item
+from gateway.core.coalesce import Item, Place
 from gateway.core.contract import Contract
 from gateway.core.contract.tokens import Steps
 from gateway.core.contracts import Contracts
 from gateway.core.policy import Grant, Policy
+from gateway.core.shares import Shares
 from gateway.core.stages import Clock, server_timing
-from gateway.core.uploads import Uploads
+from gateway.core.uploads import Bodies, Uploads
 from gateway.metrics import Metrics
 from gateway.middleware.errors import request_id
 from gateway.settings import GatewaySettings
@@ -50,6 +50,8 @@ from shared.wire import Frame, WireError
 Headers = list[tuple[bytes, bytes]]
 #: Of a model's name and of a version: no longer one exists, and messages repeat what was asked for.
 MAX_NAME = 63
+#: Of what `authorise` remembers.
+MAX_ASKED = 10_000
 
 
 class Form(Protocol):
@@ -67,11 +69,14 @@ class Form(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A caller's grant for a model version."""
+    """A caller's grant for a model version, and all else that is the same for each of its requests."""
 
     caller: Caller
     grant: Grant
     served: Served
+    contract: Contract
+    place: Place
+    pods: Callable[[], frozenset[str]]
 
 
 async def in_steps(steps: Steps[Any]) -> Any:
@@ -87,6 +92,10 @@ async def in_steps(steps: Steps[Any]) -> Any:
 def _check_names(model: str, version: str | None) -> None:
     if len(model) > MAX_NAME or len(version or "") > MAX_NAME:
         raise NotFoundError(f"there is no model or version of that name: they have at most {MAX_NAME} characters")
+
+
+def _too_many() -> OverloadedError:
+    return OverloadedError("this gateway has as many requests in flight as it takes; try again", retry_after_ms=1000)
 
 
 class Pipeline:
@@ -114,7 +123,12 @@ class Pipeline:
         self.forwarder = forwarder
         self.metrics = metrics
         self.in_flight = 0
+        self._served = Shares(settings.max_in_flight)
+        self._bodies = Bodies(settings.max_buffered_bytes)
         self._uploads = Uploads()
+        #: By caller, model and version, as asked for under the index that they are of.
+        self._asked: dict[tuple[Caller, str, str | None], Asked] = {}
+        self._asked_of: Index | None = None
 
     @property
     def index(self) -> Index:
@@ -137,29 +151,39 @@ class Pipeline:
         return caller
 
     def authorise(self, caller: Caller, model: str, version: str | None) -> Asked:
-        """The grant, and the version that will answer: resolved once, here."""
-        _check_names(model, version)
-        grant = self.policy.authorise(caller, model, known=model in self.index.models)
-        return Asked(caller, grant, self.index.find(model, version))
+        """The grant, and the version that will answer: resolved once, here. Remembered until the index changes."""
+        if self._asked_of is not self.index or len(self._asked) >= MAX_ASKED:
+            self._asked_of = self.index
+            self._asked.clear()
+        asked = self._asked.get((caller, model, version))
+        if asked is None:
+            _check_names(model, version)
+            grant = self.policy.authorise(caller, model, known=model in self.index.models)
+            asked = self._asked[caller, model, version] = self._resolve(caller, grant, self.index.find(model, version))
+        return asked
+
+    def _resolve(self, caller: Caller, grant: Grant, served: Served) -> Asked:
+        entry, rules = served.entry, grant.rules
+        model, version, digest = entry.model, entry.version, entry.digest
+
+        def pods() -> frozenset[str]:
+            now = self.index.models[model].versions.get(version) if model in self.index.models else None
+            if now is None:  # retracted meanwhile: pods go on serving it for those it was promised to
+                return served.pods
+            return now.pods if now.entry.digest == digest else frozenset()
+
+        lane: tuple[object, ...] = (model, version, digest)
+        if rules.coalesce == "own":
+            lane += (caller.key,)
+        alone = rules.coalesce == "off" or not entry.batchable
+        place = Place(lane, (model, version), caller.key, alone)
+        return Asked(caller, grant, served, self.contracts.of(entry, rules.max_rows), place, pods)
 
     def model(self, caller: Caller, name: str) -> Model:
         """A model that the caller may score, to be shown."""
         _check_names(name, None)
         self.policy.authorise(caller, name, known=name in self.index.models)
         return self.index.models[name]
-
-    @contextmanager
-    def flight(self) -> Iterator[None]:
-        """Counts a request as in flight; raises OverloadedError when there are too many."""
-        if self.in_flight >= self.settings.max_in_flight:
-            raise OverloadedError(
-                "this gateway has as many requests in flight as it takes; try again", retry_after_ms=1000
-            )
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
 
     # --- the whole
 
@@ -168,16 +192,23 @@ class Pipeline:
         clock = scope["state"]["clock"] = Clock(scope["state"].get("began_s") or time.monotonic())
         params = scope["path_params"]
         label, status, code = "unknown", 500, "internal_error"
+        caller: Caller | None = None
+        self.in_flight += 1
         try:
-            with self.flight():
-                headers = dict(scope["headers"])
-                caller = await self.authenticate(scope, headers)
-                asked = self.authorise(caller, params["model"], params.get("version"))
-                label = asked.served.entry.model
-                clock.enter("admit", time.monotonic())
-                out_headers, body = await self._score(form, asked, scope, headers, receive, clock)
-                await send({"type": "http.response.start", "status": 200, "headers": out_headers})
-                await send({"type": "http.response.body", "body": body})
+            if self.in_flight > self._served.most:
+                raise _too_many()
+            headers = dict(scope["headers"])
+            known = await self.authenticate(scope, headers)
+            asked = self.authorise(known, params["model"], params.get("version"))
+            label = asked.served.entry.model
+            clock.enter("admit", time.monotonic())
+            if not self._served.fits(known.key, 1):
+                raise _too_many()
+            self._served.take(known.key, 1)
+            caller = known
+            out_headers, body = await self._score(form, asked, scope, headers, receive, clock)
+            await send({"type": "http.response.start", "status": 200, "headers": out_headers})
+            await send({"type": "http.response.body", "body": body})
             status, code = 200, "ok"
         except ScoregateError as error:
             status, code = error.status, error.reason
@@ -186,6 +217,9 @@ class Pipeline:
             status, code = 499, "client_left"
             raise
         finally:
+            self.in_flight -= 1
+            if caller is not None:
+                self._served.give(caller.key, 1)
             clock.end(time.monotonic())
             self.metrics.answered(label, status, code, clock)
 
@@ -195,29 +229,19 @@ class Pipeline:
         request = request_id(scope)
         timeout_ms = self._timeout_ms(headers, asked.grant)
         deadline_s = time.monotonic() + timeout_ms / 1000
-        key, limits = asked.caller.key, asked.grant.limits
+        key, limits, contract = asked.caller.key, asked.grant.limits, asked.contract
         self.admission.precheck(key, limits)
+        self.forwarder.check(asked.place, deadline_s)
         form.content_type(headers)
-        clock.enter("read", time.monotonic())
-        limit, within_s = self.settings.max_body_bytes, self.settings.body_timeout_s
-        within_s = min(within_s, timeout_ms / 1000)
-        contract = self.contracts.of(asked.served.entry, asked.grant.rules.max_rows)
-        try:
-            with self._uploads.sending(key, limits, within_s=within_s):
-                body = await read_body(receive, scope["headers"], limit=limit, within_s=within_s)
-            clock.enter("validate", time.monotonic())
-            frame, wanted = await in_steps(form.read(contract, body, headers))
-        except (InvalidDataError, MalformedRequestError, PayloadTooLargeError):
-            # Refused data costs one call and no rows, so that nobody can have unlimited work done by sending nonsense.
-            clock.enter("admit", time.monotonic())
-            (await self.admission.admit(key, limits, rows=0)).release()
-            raise
-        del body
+        within_s = min(self.settings.body_timeout_s, timeout_ms / 1000)
+        frame, wanted = await self._read(form, asked, headers, receive, within_s, clock)
         clock.enter("admit", time.monotonic())
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
         with await self.admission.admit(key, limits, rows=frame.rows, lease_ms=lease_ms) as ticket:
             clock.enter("wait", time.monotonic())
-            item = self._item(asked, contract, frame, deadline_s, request)
+            answered: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+            waiting = Waiting(contract, asked.pods, request, answered, asked.served.entry.retry)
+            item = Item(asked.place, frame, deadline_s, waiting)
             scope["state"]["on_client_left"] = lambda: self.forwarder.leave(item)
             try:
                 answer = await self.forwarder.score(item)
@@ -240,6 +264,33 @@ class Pipeline:
         out.append((b"server-timing", server_timing(clock.spent_s)))
         return out, content
 
+    async def _read(
+        self,
+        form: Form,
+        asked: Asked,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        within_s: float,
+        clock: Clock,
+    ) -> tuple[Frame, Any]:
+        """The body's rows, and what `Form.write` needs to know of the request."""
+        key, limits = asked.caller.key, asked.grant.limits
+        clock.enter("read", time.monotonic())
+        with self._bodies.of(key) as room:
+            try:
+                with self._uploads.sending(key, limits, within_s=within_s):
+                    body = await read_body(
+                        receive, headers, limit=self.settings.max_body_bytes, within_s=within_s, hold=room.hold
+                    )
+                clock.enter("validate", time.monotonic())
+                frame, wanted = await in_steps(form.read(asked.contract, body, headers))
+            except (InvalidDataError, MalformedRequestError, PayloadTooLargeError):
+                # Refused data costs one call and no rows, so that nobody can have unlimited work done by sending nonsense.
+                clock.enter("admit", time.monotonic())
+                (await self.admission.admit(key, limits, rows=0)).release()
+                raise
+        return frame, wanted
+
     def _timeout_ms(self, headers: dict[bytes, bytes], grant: Grant) -> int:
         text = headers.get(CLIENT_TIMEOUT_HEADER.encode())
         if text is None:
@@ -248,22 +299,3 @@ class Pipeline:
             return parse_timeout_ms(text.decode("latin-1"))
         except ValueError as error:
             raise MalformedRequestError(f"X-Request-Timeout-Ms {error}") from error
-
-    def _item(self, asked: Asked, contract: Contract, frame: Frame, deadline_s: float, request: str) -> Item[Waiting]:
-        entry = asked.served.entry
-        rules = asked.grant.rules
-        model, version, digest = entry.model, entry.version, entry.digest
-        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-
-        def pods() -> frozenset[str]:
-            served = self.index.models[model].versions.get(version) if model in self.index.models else None
-            if served is None:  # retracted meanwhile: pods go on serving it for those it was promised to
-                return asked.served.pods
-            return served.pods if served.entry.digest == digest else frozenset()
-
-        alone = rules.coalesce == "off" or not entry.batchable
-        lane: tuple[object, ...] = (model, version, digest)
-        if rules.coalesce == "own":
-            lane += (asked.caller.key,)
-        waiting = Waiting(contract, pods, request, answer, entry.retry)
-        return Item(lane, (model, version), frame, deadline_s, waiting, alone=alone)

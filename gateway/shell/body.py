@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from shared.errors import (
@@ -31,19 +31,23 @@ class ClientDisconnectedError(Exception):
     """The client has gone before its request was whole; there is nobody to answer."""
 
 
-async def read_body(receive: Receive, headers: Iterable[tuple[bytes, bytes]], *, limit: int, within_s: float) -> bytes:
+async def read_body(
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    *,
+    limit: int,
+    within_s: float,
+    hold: Callable[[int], None] = lambda _: None,
+) -> bytes:
     """The whole body, inflated if `Content-Encoding: gzip`; at most `limit` bytes, both as sent and inflated.
 
-    `headers` are the scope's (names in lower case). Raises PayloadTooLargeError, RequestTimeoutError after `within_s`
+    `headers` are the scope's (names in lower case). `hold` is told of so many bytes more before they are kept, and may raise.
+    Raises PayloadTooLargeError, RequestTimeoutError after `within_s`
     seconds in all, UnsupportedMediaTypeError for another encoding, MalformedRequestError for broken gzip,
     ClientDisconnectedError.
     """
-    encoding, length = b"identity", 0
-    for name, value in headers:
-        if name == b"content-encoding":
-            encoding = value.strip().lower()
-        elif name == b"content-length":
-            length = int(value)
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    length = int(headers.get(b"content-length", 0))
     if encoding not in (b"identity", b"gzip", b"x-gzip", b""):
         raise UnsupportedMediaTypeError(
             "Content-Encoding must be gzip, or left out.", headers={"Accept-Encoding": "gzip"}
@@ -53,32 +57,32 @@ async def read_body(receive: Receive, headers: Iterable[tuple[bytes, bytes]], *,
     try:
         async with asyncio.timeout(within_s):
             if encoding in (b"gzip", b"x-gzip"):
-                return await _inflated(receive, limit)
-            return await _plain(receive, limit)
+                return await _inflated(receive, limit, hold)
+            return await _plain(receive, limit, hold)
     except TimeoutError as error:
         raise RequestTimeoutError(
             f"The request's body was not whole within {within_s:g} seconds.", headers={"Connection": "close"}
         ) from error
 
 
-async def _plain(receive: Receive, limit: int) -> bytes:
+async def _plain(receive: Receive, limit: int, hold: Callable[[int], None]) -> bytes:
     body, more = await _next(receive)
+    if len(body) > limit:
+        raise _too_large(limit)
+    hold(len(body))
     if not more:
-        if len(body) > limit:
-            raise _too_large(limit)
         return body
     whole = bytearray(body)
     while more:
-        if len(whole) > limit:
-            raise _too_large(limit)
         body, more = await _next(receive)
+        if len(whole) + len(body) > limit:
+            raise _too_large(limit)
+        hold(len(body))
         whole += body
-    if len(whole) > limit:
-        raise _too_large(limit)
     return bytes(whole)
 
 
-async def _inflated(receive: Receive, limit: int) -> bytes:
+async def _inflated(receive: Receive, limit: int, hold: Callable[[int], None]) -> bytes:
     """A body may be several gzip members one after another (RFC 1952, 2.2)."""
     inflater = zlib.decompressobj(_GZIP)
     whole = bytearray()
@@ -96,9 +100,11 @@ async def _inflated(receive: Receive, limit: int) -> bytes:
                     raise MalformedRequestError(f"The gzip body has more than {MAX_MEMBERS} members.")
             try:
                 # One byte beyond the limit is enough to know.
-                whole += inflater.decompress(piece, min(_PIECE_BYTES, limit - len(whole) + 1))
+                inflated = inflater.decompress(piece, min(_PIECE_BYTES, limit - len(whole) + 1))
             except zlib.error as error:
                 raise MalformedRequestError("The body is not the gzip that Content-Encoding says.") from error
+            hold(len(inflated))
+            whole += inflated
             if len(whole) > limit:
                 raise _too_large(limit)
             piece = inflater.unused_data if inflater.eof else inflater.unconsumed_tail

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.core.coalesce import Batch, Coalescer, Item
+from gateway.core.coalesce import Batch, Coalescer, Item, Place
 from gateway.core.contract import Contract
 from gateway.core.stages import Trip
 from gateway.shell.body import ClientDisconnectedError
@@ -55,21 +55,20 @@ class Forwarder:
         self._pods = pods
         self._on_batch = on_batch
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     async def score(self, item: Item[Waiting]) -> Frame:
         """The item's rows, scored. Raises DeadlineExceededError at its deadline, or what became of it."""
         now = time.monotonic()
         self._pods.pods.earn_retry()
-        self.coalescer.slots = self._pods.slots
-        self._send_off(self.coalescer.offer(item, now))
+        self.coalescer.slots = self._pods.slots()
+        self._send_off(self.coalescer.offer(item, now, self._pods.slots(item.reply.pods())))
+        answer = item.reply.answer
+        timer = asyncio.get_running_loop().call_later(max(0.0, item.deadline_s - now), _expire, answer)
         try:
-            async with asyncio.timeout(max(0.0, item.deadline_s - now)):
-                return await item.reply.answer
-        except TimeoutError as error:
-            raise DeadlineExceededError from error
+            return await answer
         finally:
-            if not item.reply.answer.cancel() and not item.reply.answer.cancelled():
-                item.reply.answer.exception()  # seen: an answer that came in the same moment as the deadline
+            timer.cancel()
             self.coalescer.withdraw(item)
 
     def leave(self, item: Item[Waiting]) -> None:
@@ -77,8 +76,23 @@ class Forwarder:
         if not item.reply.answer.done():
             item.reply.answer.set_exception(ClientDisconnectedError())
 
+    def check(self, place: Place, deadline_s: float) -> None:
+        """Raise OverloadedError where an item of one row would be refused now."""
+        self.coalescer.check(place, deadline_s, time.monotonic())
+
+    async def close(self) -> None:
+        """Give up what is still away; whoever waits for it is told."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     def _send_off(self, batches: list[Batch[Waiting]]) -> None:
         for batch in batches:
+            if self._closing:
+                _refuse(batch.items, _shutting_down())
+                self._send_off(self.coalescer.finish(batch, time.monotonic(), answered=False))
+                continue
             for item in batch.items:
                 item.reply.trip.left_s = item.reply.trip.left_s or batch.left_at_s
             task = asyncio.create_task(self._run(batch), name="batch")
@@ -86,17 +100,22 @@ class Forwarder:
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, batch: Batch[Waiting]) -> None:
+        answered = False
         try:
-            await self._send(batch)
+            answered = await self._send(batch)
         except ScoregateError as error:
             _refuse(batch.items, error)
+        except asyncio.CancelledError:
+            _refuse(batch.items, _shutting_down())
+            raise
         except Exception:
             log.exception("gateway.batch.failed")
             _refuse(batch.items, ScoregateError())
         finally:
-            self._send_off(self.coalescer.finish(batch, time.monotonic()))
+            self._send_off(self.coalescer.finish(batch, time.monotonic(), answered=answered))
 
-    async def _send(self, batch: Batch[Waiting]) -> None:
+    async def _send(self, batch: Batch[Waiting]) -> bool:
+        """Whether the batch was answered."""
         now = time.monotonic()
         first = batch.items[0]
         contract = first.reply.contract
@@ -124,7 +143,8 @@ class Forwarder:
             )
         except (NoAnswerError, VersionNotHereError) as error:
             self._again(batch, pod.address, error)
-            return
+            return False
+        self.coalescer.learn(batch.group, batch.rows, times.predict_s)
         back_s = time.monotonic()
         errors = {error.item: error for error in answer.errors}
         for index, (item, frame) in enumerate(
@@ -138,6 +158,7 @@ class Forwarder:
                 item.reply.answer.set_exception(kind(errors[index].detail))
             else:
                 item.reply.answer.set_result(frame)
+        return True
 
     def _again(self, batch: Batch[Waiting], lost: str, error: Exception) -> None:
         log.debug("gateway.batch.lost", pod=lost, items=len(batch.items), error=str(error))
@@ -167,6 +188,15 @@ def _nowhere(error: VersionNotHereError) -> UnavailableError:
             "the R processes of this model version do not stay up; try again later", retry_after_ms=5000
         )
     return UnavailableError("the version is being replaced; try again", retry_after_ms=500)
+
+
+def _expire(answer: asyncio.Future[Frame]) -> None:
+    if not answer.done():
+        answer.set_exception(DeadlineExceededError())
+
+
+def _shutting_down() -> UnavailableError:
+    return UnavailableError("this gateway is shutting down", retry_after_ms=1000)
 
 
 def _refuse(items: list[Item[Waiting]], error: ScoregateError) -> None:

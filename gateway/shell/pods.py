@@ -103,10 +103,10 @@ class PodClient:
         if self._session:
             await self._session.close()
 
-    @property
-    def slots(self) -> int:
-        """Batches to have away at once: what the pods' workers run, and half as many on the way to them."""
-        return max(1, sum(pod.workers + (pod.workers + 1) // 2 for pod in self.pods.by_address.values()))
+    def slots(self, having: frozenset[str] | None = None) -> int:
+        """Batches to have away at once, at all pods or at those: what their workers run, and half as many on the way to them."""
+        pods = self.pods.by_address
+        return max(1, sum(p.workers + (p.workers + 1) // 2 for a, p in pods.items() if having is None or a in having))
 
     def _bearer(self) -> str:
         now = time.time()

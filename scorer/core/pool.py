@@ -29,9 +29,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from scorer.core.cost import Cost, Demand
+from scorer.core.demand import Demand
 from scorer.core.states import WORKER_MOVES, WorkerState, move
 from scorer.core.upkeep import Upkeep, UpkeepLimits
+from shared.cost import Cost
 from shared.errors import (
     DeadlineExceededError,
     OverloadedError,

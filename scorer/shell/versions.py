@@ -20,7 +20,6 @@ import structlog
 
 from scorer.core import selftest
 from scorer.core.catalogue import Version, absent, render, settled, wanted
-from scorer.core.cost import Cost
 from scorer.core.frames import cut, join
 from scorer.core.manifest import Manifest, ManifestError, check_names, digest_of, example_frames, parse_manifest
 from scorer.core.memory import Budget, DoesNotFitError, Need, foreseen, growth_limit
@@ -37,6 +36,7 @@ from scorer.shell.trust import TrustedKeys
 from scorer.shell.workers import ThrowAway, Workers
 from scorer.shell.zygote import Zygote, ZygoteError
 from shared.catalogue import Promotion
+from shared.cost import Cost
 from shared.wire import Frame, WireError, tensor_specs
 
 log = structlog.get_logger()

@@ -46,7 +46,7 @@ class App:
             await self.release.wait()
         if path != "/early":
             try:
-                body = await read_body(receive, scope["headers"], limit=4 * MIB, within_s=5)
+                body = await read_body(receive, dict(scope["headers"]), limit=4 * MIB, within_s=5)
             except ClientDisconnectedError:
                 self.gone += 1
                 return

@@ -1,167 +1,267 @@
-"""Group commit: any interleaving gives every caller its own rows, and a free slot never waits."""
+"""Group commit: a free slot never waits, and nobody's flood is another's wait."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gateway.core.coalesce import Batch, Coalescer, Item
+from gateway.core.coalesce import Batch, Coalescer, Item, Place
 from shared.errors import OverloadedError
 from shared.wire import Frame
 
 
-def item(name: str, *, lane: str = "m", group: str = "g", rows: int = 1, deadline_s: float = 10.0) -> Item[str]:
-    return Item(lane, group, Frame(rows, ()), deadline_s, name)
+def item(
+    name: str, *, lane: str = "m", group: str = "g", rows: int = 1, deadline_s: float = 10.0, caller: str = "c"
+) -> Item[str]:
+    return Item(Place(lane, group, caller), Frame(rows, ()), deadline_s, name)
 
 
 def names(batches: list[Batch[str]]) -> list[list[str]]:
     return [[i.reply for i in batch.items] for batch in batches]
 
 
-def one_back(c: Coalescer[str], now: float = 0) -> list[Batch[str]]:
-    """A batch that left at 0 comes back."""
-    return c.finish(Batch("m", [item("")], 0), now)
+class Running:
+    """A coalescer and its batches that are away, oldest first."""
 
+    def __init__(self, slots: int = 1, max_batch_rows: int = 4, max_waiting_rows: int = 1000) -> None:
+        self.coalescer: Coalescer[str] = Coalescer(slots, max_batch_rows, max_waiting_rows)
+        self.away: list[Batch[str]] = []
 
-def coalescer(slots: int = 1, **more: int) -> Coalescer[str]:
-    return Coalescer(slots=slots, **{"max_batch_rows": 4, "max_waiting_rows": 100, **more})
+    def offer(self, one: Item[str], now: float = 0, slots: int | None = None) -> list[list[str]]:
+        return self._left(self.coalescer.offer(one, now, slots))
+
+    def back(self, now: float = 0, *, group: str | None = None, answered: bool = True) -> list[list[str]]:
+        batch = next(b for b in self.away if group in (None, b.group))
+        self.away.remove(batch)
+        return self._left(self.coalescer.finish(batch, now, answered=answered))
+
+    def _left(self, batches: list[Batch[str]]) -> list[list[str]]:
+        self.away += batches
+        return names(batches)
 
 
 def test_a_request_leaves_at_once_while_a_slot_is_free() -> None:
-    c = coalescer(slots=2)
-    assert names(c.offer(item("a"), 0)) == [["a"]]
-    assert names(c.offer(item("b"), 0)) == [["b"]]
-    assert names(c.offer(item("c"), 0)) == []
+    c = Running(slots=2)
+    assert c.offer(item("a")) == [["a"]]
+    assert c.offer(item("b")) == [["b"]]
+    assert c.offer(item("c")) == []
 
 
 def test_what_gathered_leaves_together_up_to_the_row_limit_in_the_order_it_came() -> None:
-    c = coalescer()
-    c.offer(item("a"), 0)
-    for name in "bcdefg":
-        c.offer(item(name), 0)
-    assert names(one_back(c, 0)) == [["b", "c", "d", "e"]]
-    assert names(one_back(c, 0)) == [["f", "g"]]
-    assert one_back(c, 0) == []
-    assert (c.away, c.waiting, c.waiting_rows) == (0, 0, 0)
+    c = Running()
+    for name in "abcdefg":
+        c.offer(item(name))
+    assert c.back() == [["b", "c", "d", "e"]]
+    assert c.back() == [["f", "g"]]
+    assert c.back() == []
+    assert (c.coalescer.away, c.coalescer.waiting, c.coalescer.waiting_rows) == (0, 0, 0)
 
 
 def test_a_batch_never_mixes_lanes_and_lanes_take_turns() -> None:
-    c = coalescer()
-    c.offer(item("x"), 0)
+    c = Running()
+    c.offer(item("x"))
     for name in ("a1", "a2", "a3", "a4", "a5"):
-        c.offer(item(name, lane="a"), 0)
-    c.offer(item("b1", lane="b"), 0)
-    assert names(one_back(c, 0)) == [["a1", "a2", "a3", "a4"]]
-    assert names(one_back(c, 0)) == [["b1"]]
-    assert names(one_back(c, 0)) == [["a5"]]
+        c.offer(item(name, lane="a"))
+    c.offer(item("b1", lane="b"))
+    assert c.back() == [["a1", "a2", "a3", "a4"]]
+    assert c.back() == [["b1"]]
+    assert c.back() == [["a5"]]
 
 
 def test_an_item_past_its_deadline_is_not_sent() -> None:
-    c = coalescer()
-    c.offer(item("a"), 0)
-    c.offer(item("late", deadline_s=1), 0)
-    c.offer(item("b"), 0)
-    assert names(one_back(c, 2)) == [["b"]]
+    c = Running()
+    for one in (item("a"), item("late", deadline_s=1), item("b")):
+        c.offer(one)
+    assert c.back(2) == [["b"]]
 
 
 def test_an_item_larger_than_a_batch_leaves_alone() -> None:
-    c = coalescer()
-    c.offer(item("a"), 0)
-    c.offer(item("big", rows=50), 0)
-    c.offer(item("b"), 0)
-    assert names(one_back(c, 0)) == [["big"]]
+    c = Running()
+    for one in (item("a"), item("big", rows=50), item("b")):
+        c.offer(one)
+    assert c.back() == [["big"]]
 
 
-def test_more_rows_than_may_wait_are_refused_and_nothing_is_kept_of_them() -> None:
-    c = coalescer(max_waiting_rows=2)
-    c.offer(item("a"), 0)
-    c.offer(item("b", rows=2), 0)
+# --- fairness
+
+
+def test_callers_take_turns_by_rows_so_a_flood_is_a_queue_of_its_own() -> None:
+    c = Running()
+    c.offer(item("x"))
+    for number in range(10):
+        c.offer(item(f"flood{number}", caller="flood"))
+    c.offer(item("quiet", caller="quiet"))
+    assert c.back() == [["flood0", "quiet", "flood1", "flood2"]]
+
+
+def test_turns_are_by_rows_not_by_requests() -> None:
+    c = Running(max_batch_rows=6)
+    c.offer(item("x"))
+    for number in range(3):
+        c.offer(item(f"big{number}", caller="a", rows=4))
+    for number in range(5):
+        c.offer(item(f"small{number}", caller="b"))
+    assert c.back() == [["big0", "small0", "small1"]]
+    assert c.back() == [["small2", "small3", "big1"]]
+
+
+def test_who_comes_back_from_having_nothing_has_no_credit_for_the_time_away() -> None:
+    c = Running(max_batch_rows=2)
+    c.offer(item("x"))
+    for number in range(6):
+        c.offer(item(f"a{number}", caller="a"))
+    assert c.back() == [["a0", "a1"]]
+    for number in range(4):
+        c.offer(item(f"b{number}", caller="b"))
+    assert c.back() == [["b0", "a2"]]
+    assert c.back() == [["b1", "a3"]]
+
+
+def test_a_callers_wait_is_by_where_it_stands_so_the_flood_is_refused_and_the_quiet_one_is_not() -> None:
+    c = Running()
+    c.offer(item("x", deadline_s=99))
+    c.offer(item("y", deadline_s=99))
+    c.back(1)  # batches take a second
+    for number in range(40):
+        c.offer(item(f"flood{number}", caller="flood", deadline_s=99), 1)
+    with pytest.raises(OverloadedError) as refused:
+        c.offer(item("more", caller="flood", deadline_s=8), 1)
+    assert refused.value.retry_after_ms == 11_000  # ten batches, and the one that is away
+    assert c.offer(item("quiet", caller="quiet", deadline_s=8), 1) == []
+    assert "quiet" in c.back(2)[0]
+
+
+def test_a_request_is_checked_before_its_rows_are_known() -> None:
+    c = Running()
+    c.offer(item("x", deadline_s=99))
+    c.coalescer.check(Place("m", "g", "c"), 0.1, 0)
+    c.back(5)
+    c.offer(item("y", deadline_s=99), 5)
     with pytest.raises(OverloadedError):
-        c.offer(item("c"), 0)
-    assert c.waiting == 1
+        c.coalescer.check(Place("m", "g", "c"), 12, 5)
+    c.coalescer.check(Place("m", "g", "c"), 16, 5)
+
+
+def test_rows_that_wait_are_shared_and_nothing_is_kept_of_those_refused() -> None:
+    c = Running(max_waiting_rows=10)
+    c.offer(item("a", caller="flood"))
+    for number in range(8):
+        c.offer(item(f"flood{number}", caller="flood"))
+    with pytest.raises(OverloadedError):
+        c.offer(item("more", caller="flood"))
+    assert c.coalescer.waiting == 8
+    assert c.offer(item("quiet", caller="quiet")) == []
+
+
+# --- deadlines
 
 
 def test_an_item_that_cannot_be_back_by_its_deadline_is_refused_at_once_with_when_to_come_again() -> None:
-    c = coalescer()
-    c.offer(item("a"), 0)
-    one_back(c, now=2)  # batches take two seconds
+    c = Running()
+    c.offer(item("a"))
+    c.back(now=2)  # batches take two seconds
     c.offer(item("b", deadline_s=99), 10)
     c.offer(item("c", deadline_s=14.5), 10)  # two to wait, two to run
     with pytest.raises(OverloadedError) as refused:
         c.offer(item("d", lane="other", deadline_s=15), 10)  # behind c's lane
     assert refused.value.retry_after_ms == 4000
-    assert c.waiting == 1
-    assert names(c.offer(item("e", lane="other", deadline_s=99), 10)) == []
-
-
-def test_a_slow_model_does_not_make_a_fast_one_look_slow() -> None:
-    c = coalescer(slots=2)
-    (fast,) = c.offer(item("fast", group="fast"), 0)
-    (slow,) = c.offer(item("slow", group="slow", lane="slow"), 0)
-    c.finish(fast, 0.01)
-    c.finish(slow, 5.0)
-    c.offer(item("a", group="fast", deadline_s=99), 10)
-    c.offer(item("b", group="fast", deadline_s=99), 10)
-    assert names(c.offer(item("c", group="fast", deadline_s=10.5), 10)) == []
-    with pytest.raises(OverloadedError):
-        c.offer(item("d", group="slow", lane="slow", deadline_s=10.5), 10)
+    assert c.coalescer.waiting == 1
+    assert c.offer(item("e", lane="other", deadline_s=99), 10) == []
 
 
 def test_an_idle_system_refuses_nobody_for_what_it_was_slow_at_before() -> None:
-    c = coalescer()
-    c.offer(item("a"), 0)
-    one_back(c, now=50)
-    assert names(c.offer(item("b", deadline_s=51), 50)) == [["b"]]
+    c = Running()
+    c.offer(item("a"))
+    c.back(now=50)
+    assert c.offer(item("b", deadline_s=51), 50) == [["b"]]
+
+
+def test_a_lost_batch_says_nothing_of_how_long_one_takes() -> None:
+    c = Running()
+    c.offer(item("a"))
+    c.back(now=50, answered=False)
+    c.offer(item("b", deadline_s=51), 50)
+    assert c.offer(item("c", deadline_s=51), 50) == []
+
+
+# --- slots
+
+
+def test_a_model_that_is_long_away_starves_no_other() -> None:
+    c = Running(slots=3)
+    for number in range(9):
+        c.offer(item(f"slow{number}", group="slow", lane="slow"))
+    assert c.offer(item("fast1", group="fast", lane="fast")) == [["fast1"]]
+    assert c.offer(item("fast2", group="fast", lane="fast")) == []
+    assert c.back(group="fast") == [["fast2"]]
+    assert c.coalescer.away == 4
+
+
+def test_a_slot_that_frees_is_the_next_of_whoever_has_fewest_away() -> None:
+    c = Running(slots=3, max_batch_rows=1)
+    for number in range(9):
+        c.offer(item(f"slow{number}", group="slow", lane="slow"))
+    for number in range(3):
+        c.offer(item(f"fast{number}", group="fast", lane="fast"))
+    assert c.back(group="slow") == []  # there were more away than slots
+    assert c.back(group="slow") == [["slow3"]]  # as many as the other, and its turn
+    assert c.back(group="slow") == [["fast1"]]
+    assert c.back(group="slow") == [["slow4"]]
+
+
+def test_a_version_that_few_pods_have_gets_their_slots_only() -> None:
+    c = Running(slots=6)
+    assert [len(c.offer(item(f"a{n}"), slots=2)) for n in range(4)] == [1, 1, 0, 0]
+
+
+# --- what was lost, who left, what waits
 
 
 def test_items_of_a_lost_batch_leave_first_and_alone() -> None:
-    c = coalescer()
-    (lost,) = c.offer(item("a"), 0)
-    c.offer(item("c"), 0)
+    c = Running()
+    c.offer(item("a"))
+    c.offer(item("c"))
+    (lost,) = c.away
     lost.items.append(item("b"))
-    c.again(lost.items, 0)
-    assert names(one_back(c, 0)) == [["a"]]
-    assert names(one_back(c, 0)) == [["b"]]
-    assert names(one_back(c, 0)) == [["c"]]
+    assert c.coalescer.again(lost.items, 0) == []
+    assert c.back() == [["a"]]
+    assert c.back() == [["b"]]
+    assert c.back() == [["c"]]
+
+
+def test_who_leaves_is_dropped_and_the_lane_with_its_last() -> None:
+    c = Running()
+    c.offer(item("a"))
+    (b, d) = item("b"), item("d")
+    c.offer(b)
+    c.offer(d)
+    assert c.coalescer.withdraw(b)
+    assert not c.coalescer.withdraw(b)
+    assert c.coalescer.waiting_rows == 1
+    assert c.coalescer.withdraw(d)
+    assert c.back() == []
+    assert c.offer(item("e")) == [["e"]]
 
 
 def test_a_batch_lives_as_long_as_its_latest_caller() -> None:
     assert Batch("m", [item("a", deadline_s=1), item("b", deadline_s=9)], 0).deadline_s == 9
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["offer", "finish", "withdraw"]), st.integers(0, 2), st.integers(1, 6)), max_size=80
-    )
-)
-def test_any_interleaving_sends_every_item_once_or_gives_it_back(moves: list[tuple[str, int, int]]) -> None:
-    c = coalescer(slots=2)
-    offered: list[Item[str]] = []
-    sent: list[Item[str]] = []
-    withdrawn: list[Item[str]] = []
-    away = 0
-    for number, (move, lane, rows) in enumerate(moves):
-        batches: list[Batch[str]] = []
-        if move == "offer":
-            offered.append(item(str(number), lane=str(lane), rows=rows))
-            batches = c.offer(offered[-1], 0)
-        elif move == "finish" and away:
-            away -= 1
-            batches = one_back(c, 0)
-        elif move == "withdraw" and offered and c.withdraw(offered[rows % len(offered)]):
-            withdrawn.append(offered[rows % len(offered)])
-        for batch in batches:
-            assert len({i.lane for i in batch.items}) == 1
-            assert batch.rows <= 4 or len(batch.items) == 1
-            sent += batch.items
-        away += len(batches)
-        assert away == c.away <= 2
-        assert not c.waiting or c.away == 2
-    while away:
-        away -= 1
-        batches = one_back(c, 0)
-        away += len(batches)
-        sent += [i for batch in batches for i in batch.items]
-    assert sorted(i.reply for i in sent + withdrawn) == sorted(i.reply for i in offered)
-    assert c.waiting_rows == 0
+def test_demand_is_the_predicted_work_that_waits_and_fades_when_it_is_done() -> None:
+    c = Running(max_batch_rows=4)
+    c.offer(item("x", deadline_s=999))
+    for _ in range(20):
+        c.coalescer.learn("g", 4, 0.5)
+    for number in range(8):
+        c.offer(item(f"{number}", deadline_s=999))
+    for quarter in range(400):
+        c.coalescer.tick(quarter / 4)
+    ((group, seconds),) = c.coalescer.demand()
+    assert (group, round(seconds, 1)) == ("g", 1.0)  # two batches of half a second
+    while c.away:
+        c.back(100)
+    for quarter in range(400, 800):
+        c.coalescer.tick(quarter / 4)
+    ((_, seconds),) = c.coalescer.demand()
+    assert seconds < 0.01
+    c.coalescer.tick(1000)
+    assert list(c.coalescer.demand()) == []

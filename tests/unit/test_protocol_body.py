@@ -41,7 +41,7 @@ def sending(pieces: Iterable[bytes], *, whole: bool = True) -> Receive:
 async def read(
     pieces: Iterable[bytes], headers: Iterable[tuple[bytes, bytes]] = (), limit: int = MIB, **options: Any
 ) -> bytes:
-    return await read_body(sending(pieces, **options), headers, limit=limit, within_s=0.2 if options else 10)
+    return await read_body(sending(pieces, **options), dict(headers), limit=limit, within_s=0.2 if options else 10)
 
 
 @given(st.lists(st.binary(max_size=50), max_size=6))
@@ -86,7 +86,7 @@ async def test_what_is_announced_as_too_large_is_not_read() -> None:
         raise AssertionError("asked for the body")
 
     with pytest.raises(PayloadTooLargeError):
-        await read_body(receive, [(b"content-length", b"11")], limit=10, within_s=1)
+        await read_body(receive, {b"content-length": b"11"}, limit=10, within_s=1)
 
 
 async def test_a_gzip_bomb_stops_at_the_limit_in_little_memory() -> None:
@@ -155,7 +155,7 @@ async def test_a_client_that_goes_away_is_not_an_error_of_the_request() -> None:
         return {"type": "http.disconnect"}
 
     with pytest.raises(ClientDisconnectedError):
-        await read_body(receive, [], limit=10, within_s=1)
+        await read_body(receive, {}, limit=10, within_s=1)
 
 
 @given(st.binary(max_size=300))

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorer.core.catalogue import Version, absent, render, settled, wanted
-from scorer.core.cost import Cost
 from scorer.core.frames import cut, join
 from scorer.core.manifest import parse_manifest
 from scorer.core.states import VERSION_MOVES, WORKER_MOVES, IllegalMoveError, VersionState, WorkerState, move
 from scorer.settings import PREFIX, ScorerSettings
 from scorer.shell.environment import allowed_cores, is_reference_blas, r_environment, reference_blas
 from shared.catalogue import Catalogue
+from shared.cost import Cost
 from shared.settings import SettingsError, describe, read
 from shared.signature import Field, Type
 from shared.wire import WireError, pack_frame, tensor_specs, unpack_frame

@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scorer.core.cost import Cost
 from scorer.core.pool import Answer, Call, Cause, Effect, End, Failure, Fork, Key, Measure, Pool, PoolLimits, Run, Send
 from scorer.core.states import WorkerState
 from scorer.core.upkeep import UpkeepLimits
+from shared.cost import Cost
 from shared.errors import (
     DeadlineExceededError,
     OverloadedError,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scorer.core.cost import Cost, Demand
+from scorer.core.demand import Demand
 from scorer.core.pool import Cause, Failure, Run
 from scorer.core.states import WorkerState
+from shared.cost import Cost
 from shared.errors import OverloadedError
 from shared.wire import Frame
 from tests.unit.test_scorer_pool import ECHO, A, B, Pod, values

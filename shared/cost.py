@@ -1,4 +1,4 @@
-"""What a prediction of n rows costs on this pod: a fixed and a per-row part, learned from recent runs.
+"""What a prediction of n rows costs a worker: a fixed and a per-row part, learned from recent runs. Pure.
 
 A weighted least-squares line over (rows, seconds) whose old runs fade; until it has seen enough it says what packaging measured.
 """
@@ -48,27 +48,3 @@ class Cost:
     def predict_s(self, rows: int, runs: int = 1) -> float:
         """Seconds of one worker for `rows` rows in `runs` runs."""
         return self.fixed_s * runs + self.row_s * rows
-
-
-_DEMAND_OVER_S = 15.0
-
-
-@dataclass(slots=True)
-class Demand:
-    """How many pods' worth of work there is: (busy workers + seconds of work that wait) / workers, over about 15 s.
-
-    1 with nothing waiting is a pod that is just busy; what waits is counted as work that should be done within a second.
-    """
-
-    workers: int
-    value: float = 0.0
-    _busy_s: float = 0.0
-    _at_s: float | None = None
-
-    def observe(self, busy_s: float, waiting_s: float, now: float) -> None:
-        """`busy_s`: worker-seconds used since the start; `waiting_s`: predicted worker-seconds of what waits now."""
-        if self._at_s is not None and now > self._at_s:
-            passed = now - self._at_s
-            level = ((busy_s - self._busy_s) / passed + waiting_s) / self.workers
-            self.value += (level - self.value) * min(1.0, passed / _DEMAND_OVER_S)
-        self._busy_s, self._at_s = busy_s, now
