@@ -15,6 +15,7 @@ from client.commands.retract import retract
 from client.commands.score import score
 from client.commands.sign import sign
 from client.commands.token import token
+from client.commands.top import top
 from client.commands.try_model import try_model
 from client.commands.verify import verify
 from client.errors import ClientError
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they may hold tokens and rows
     help="Score rows with R models behind a scoregate gateway, and bring models there.\n\n"
     "[bold]With a gateway:[/bold] models, score, token, verify, diff. [bold]With R:[/bold] package, try, verify. "
-    "[bold]With a store:[/bold] sign, publish, promote, retract.\n\n"
+    "[bold]With a store:[/bold] sign, publish, promote, retract. [bold]With internal ports:[/bold] top.\n\n"
     "Connection options may be variables: SCOREGATE_URL, SCOREGATE_TENANT, SCOREGATE_CLIENT_ID, "
     "SCOREGATE_CLIENT_SECRET (or _FILE), SCOREGATE_SCOPE, SCOREGATE_AUTHORITY, SCOREGATE_CA_FILE, SCOREGATE_TOKEN.\n\n"
     "[dim]scoregate try model.rds --sample rows.csv[/dim]\n\n"
@@ -48,6 +49,7 @@ app.command()(retract)
 app.command("try")(try_model)
 app.command()(verify)
 app.command()(diff)
+app.command()(top)
 
 
 def main() -> None:

@@ -192,6 +192,8 @@ class StackState(msgspec.Struct):
     """What is read of `python -m devkit status --json`."""
 
     gateway_url: str | None = None
+    gateway_internal_urls: list[str] = []
+    scorer_internal_url: str | None = None
     store: str | None = None
 
 

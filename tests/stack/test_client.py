@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from client import (
     NotFoundError,
     UnauthenticatedError,
 )
+from client.connection import Connection
 from client.examples import example_rows
 from devkit import r
 from devkit.entra import state
@@ -197,3 +199,20 @@ def test_try_serves_a_model_and_leaves_nothing_behind(tmp_path: Path, end: signa
     url = printed.split()[0]
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/v1/models", trust_env=False)
+
+
+def test_top_shows_what_went_on_between_two_looks(stack: Stack) -> None:
+    with ThreadPoolExecutor(1) as beside, Connection(stack=stack.name).client() as client:
+        seen = beside.submit(scoregate, "top", "--stack", stack.name, "--json", "--every", "5")
+        rows = (client.model("boston-housing").example or {})["rows"]
+        scored = 0
+        while not seen.done():
+            client.score("boston-housing", rows)
+            scored += 1
+    said = json.loads(seen.result())
+    (flow,) = [flow for flow in said["models"] if flow["model"] == "boston-housing"]
+    assert 0 < flow["requests_per_s"] * said["seconds"] <= scored
+    assert flow["rows_per_call"] == len(rows)
+    assert 0 < flow["predict_ms"] < flow["latency_ms"]
+    assert said["pods"][0]["slots"] >= 1
+    assert "R calls saved" in scoregate("top", "--stack", stack.name, "--once", "--every", "0.2")
