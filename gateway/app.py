@@ -32,6 +32,7 @@ from gateway.shell.edge import EdgeLimiter
 from gateway.shell.keys import EntraKeys, Outcome, discovery_urls, entra_client
 from gateway.shell.limits_redis import RedisCounterStore
 from gateway.shell.pods import PodClient
+from gateway.shell.redis_login import EntraLogin, msal_source
 from shared.internal_token import load_private_key
 
 log = structlog.get_logger(__name__)
@@ -176,7 +177,22 @@ def counter_store(settings: GatewaySettings) -> RedisCounterStore | None:
         return None
     secret = settings.redis_password_file
     password = Path(secret).read_text(encoding="utf-8").strip() if secret else None
-    return RedisCounterStore(settings.redis_url, password=password, ca_file=settings.redis_ca_file)
+    return RedisCounterStore(
+        settings.redis_url, password=password, login=redis_login(settings), ca_file=settings.redis_ca_file
+    )
+
+
+def redis_login(settings: GatewaySettings) -> EntraLogin | None:
+    """The identity that Redis is told, where it is told one instead of a password. Raises ValueError for half of one."""
+    if settings.redis_credentials != "entra":
+        return None
+    source = msal_source(
+        authority=settings.azure_authority_host,
+        tenant=settings.azure_tenant_id,
+        client_id=settings.azure_client_id,
+        token_file=settings.azure_federated_token_file,
+    )
+    return EntraLogin(source)
 
 
 def build(settings: GatewaySettings, parts: Parts | None = None) -> Gateway:

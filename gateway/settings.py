@@ -47,9 +47,26 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     redis_password_file: Annotated[
         str | None, Doc("File with Redis' password, so that the URL need not hold it; a user's name stays there.")
     ] = None
+    redis_credentials: Annotated[
+        Literal["url", "entra"],
+        Doc(
+            "url: as the URL and the password file say; entra: as this gateway's own Entra identity (Azure Managed Redis)."
+        ),
+    ] = "url"
     redis_ca_file: Annotated[
         str | None, Doc("PEM file of the CA that signed Redis' certificate, if not public; with `rediss://` only.")
     ] = None
+    azure_client_id: Annotated[
+        str | None, Doc("That identity's client id. AKS sets this and the next three in a pod.", env="AZURE_CLIENT_ID")
+    ] = None
+    azure_tenant_id: Annotated[str | None, Doc("Its tenant.", env="AZURE_TENANT_ID")] = None
+    azure_federated_token_file: Annotated[
+        str | None,
+        Doc("A workload identity's file; none: the machine's managed identity.", env="AZURE_FEDERATED_TOKEN_FILE"),
+    ] = None
+    azure_authority_host: Annotated[str, Doc("Entra's address for it.", env="AZURE_AUTHORITY_HOST")] = (
+        "https://login.microsoftonline.com/"
+    )
     trusted_proxies: Annotated[tuple[str, ...], Doc("Networks (CIDR) whose X-Forwarded-For is believed.")] = ()
     failed_logins: Annotated[
         str, Doc("Failed authentications per address before 429, as N/second, minute, hour or day.")
@@ -86,6 +103,15 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"GATEWAY_SCORER_URLS: {url!r} must begin with http:// or https://")
         if not self.authority.startswith("https://"):
             raise ValueError("GATEWAY_AUTHORITY must begin with https://: keys over plain HTTP could be anyone's")
+        if self.redis_credentials == "entra":
+            if not (self.redis_url or "").startswith("rediss"):
+                raise ValueError(
+                    "GATEWAY_REDIS_CREDENTIALS=entra needs a GATEWAY_REDIS_URL that begins with rediss: a token is a password"
+                )
+            if self.redis_password_file or "@" in (self.redis_url or ""):
+                raise ValueError(
+                    "GATEWAY_REDIS_CREDENTIALS=entra: then there is no password file, and no user or password in GATEWAY_REDIS_UR"
+                )
         if self.redis_ca_file and not (self.redis_url or "").startswith("rediss"):
             raise ValueError("GATEWAY_REDIS_CA_FILE is of use only with a GATEWAY_REDIS_URL that begins with rediss")
         for name, values in (

@@ -33,6 +33,7 @@ from gateway.core.admission import (
 )
 from gateway.core.gcra import scales
 from gateway.core.limits import Limits
+from gateway.shell.redis_login import EntraLogin
 
 #: A longer script call would hold Redis up: the rest of a caller's asks go in a further call of the same pipeline.
 MAX_ASKS_PER_CALL = 250
@@ -64,11 +65,18 @@ class RedisCounterStore:
     """A `CounterStore` on Redis 5 or newer. Connects at the first use; one connection carries the trips.
 
     `url` may carry user and password; they appear in no log and no error. `ca_file` is the PEM that `rediss` is checked
-    with, if not the system's.
+    with, if not the system's. `login` takes the place of user and password; with each token that it renews a new connection
+    takes over, and the old one is closed at the renewal after, long after its last trip. It is closed with the store.
     """
 
     def __init__(
-        self, url: str, *, password: str | None = None, ca_file: str | None = None, script: str | None = None
+        self,
+        url: str,
+        *,
+        password: str | None = None,
+        login: EntraLogin | None = None,
+        ca_file: str | None = None,
+        script: str | None = None,
     ) -> None:
         parts = urlsplit(url)
         scheme, _, cluster = parts.scheme.partition("+")
@@ -84,11 +92,16 @@ class RedisCounterStore:
         }
         if password is not None:
             self._options["password"] = password
+        if login is not None:
+            self._options["credential_provider"] = login
         if ca_file is not None:
             self._options["ssl_ca_certs"] = ca_file
         self._script = script or admit_script()
         self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._client: Redis | RedisCluster | None = None
+        self._login = login
+        self._opened_with = 0
+        self._retired: Redis | RedisCluster | None = None
 
     def __repr__(self) -> str:
         kind = {True: "cluster", False: "single", None: "not yet asked"}[self._is_cluster]
@@ -130,9 +143,17 @@ class RedisCounterStore:
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._forget()
+        if self._login is not None:
+            await self._login.aclose()
 
     async def _connected(self) -> Redis | RedisCluster:
+        if self._login is not None and self._client is not None and self._login.version != self._opened_with:
+            (former, self._retired), self._client = (self._retired, self._client), None
+            await _close(former)
         if self._client is None:
+            if self._login is not None:
+                await self._login.get_credentials_async()  # the first token, before anything is open
+                self._opened_with = self._login.version
             client: Redis | RedisCluster
             if self._is_cluster is None:
                 async with Redis.from_url(self._url, retry=_no_retry(), **self._options) as one:
@@ -152,19 +173,25 @@ class RedisCounterStore:
         return list(await pipeline.execute(raise_on_error=False))
 
     async def _forget(self) -> None:
-        client, self._client = self._client, None
-        if client is None:
-            return
-        try:
-            await client.aclose()
-            if isinstance(client, RedisCluster):  # after a lost connection its aclose() leaves the others open
-                await client.nodes_manager.aclose("nodes_cache")
-                await client.nodes_manager.aclose("startup_nodes")
-        except _FAILURES:  # they are gone already
-            return
+        both = (self._client, self._retired)
+        self._client, self._retired = None, None
+        for client in both:
+            await _close(client)
 
     def _away(self, error: BaseException) -> StoreAwayError:
         return StoreAwayError(f"{self._place}: {type(error).__name__}: {error}"[:300])
+
+
+async def _close(client: Redis | RedisCluster | None) -> None:
+    if client is None:
+        return
+    try:
+        await client.aclose()
+        if isinstance(client, RedisCluster):  # after a lost connection its aclose() leaves the others open
+            await client.nodes_manager.aclose("nodes_cache")
+            await client.nodes_manager.aclose("startup_nodes")
+    except _FAILURES:  # they are gone already
+        return
 
 
 def _port(parts: SplitResult) -> int:

