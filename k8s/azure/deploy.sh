@@ -30,6 +30,7 @@ What to deploy:
   --host HOST            public name (NAME-xxxxxx.LOCATION.cloudapp.azure.com). For a name of your own make it a CNAME of that
   --model MODEL          a model that gets an app role of its own; can be repeated (the example)
   --example MODEL        example model to publish and score (boston-housing); none: publish nothing, and leave out step 12
+  --publisher OBJECT-ID  also let this person, group or app publish models; can be repeated
   --github OWNER/REPO    let this repository's workflow push and deploy
   --github-environment E the GitHub environment whose jobs may (staging)
 
@@ -73,7 +74,7 @@ steps=(
 )
 
 name=scoregate environment=small addresses=() acme_email='' cert_issuer=letsencrypt-staging host='' models=() example=boston-housing
-github='' github_environment=staging subscription='' group='' location=westeurope gateway_image='' scorer_image='' with_docker=0
+publishers=() github='' github_environment=staging subscription='' group='' location=westeurope gateway_image='' scorer_image='' with_docker=0
 token_from=certificate from=1 only=() number=0
 api_id=${SCOREGATE_API_CLIENT_ID:-} client_id='' token='' principal_id='' principal_type='' digest='' chain='' manifest=''
 
@@ -91,6 +92,7 @@ while (($#)); do
         --host) host=$2; shift ;;
         --model) models+=("$2"); shift ;;
         --example) example=$2; shift ;;
+        --publisher) publishers+=("$2"); shift ;;
         --github) github=$2; shift ;;
         --github-environment) github_environment=$2; shift ;;
         --subscription) subscription=$2; shift ;;
@@ -139,9 +141,13 @@ wanted() { # wanted N
 
 # Names that all of Azure shares end in six digits of subscription and group: the same again for the same installation.
 set_names() {
-    if ((dry_run)); then subscription=${subscription:-SUBSCRIPTION}; fi
-    [[ $subscription ]] || subscription=$(az account show --query id --output tsv) || fail 'az is not logged in: az login'
-    suffix=$(printf '%s/%s' "$subscription" "$group" | sha256sum | cut -c1-6)
+    if ((dry_run)); then
+        subscription=${subscription:-SUBSCRIPTION}
+    else # a name becomes its id
+        subscription=$(az account show ${subscription:+--subscription "$subscription"} --query id --output tsv) ||
+            fail 'az is not logged in, or not to that subscription: az login'
+    fi
+    suffix=$(printf '%s/%s' "${subscription,,}" "${group,,}" | sha256sum | cut -c1-6)
     vault=$name-$suffix
     registry=$name$suffix
     store=$name$suffix
@@ -175,18 +181,20 @@ find_images() {
 }
 
 bicep_arguments() {
-    local quoted
+    local quoted publisher_ids=''
     ((${#addresses[@]})) || { ((dry_run)) && addresses=(ADDRESS); } || fail '--allow-address is needed; see --help'
     quoted=$(printf ',"%s"' "${addresses[@]}")
+    if ((${#publishers[@]})); then publisher_ids=$(printf ',"%s"' "${publishers[@]}"); fi
     arguments=(--resource-group "$group" --name scoregate --template-file k8s/azure/main.bicep --parameters "@$parameters"
         --parameters "name=$name" "suffix=$suffix" "location=$location" "deployerId=$principal_id" "deployerType=$principal_type"
-        "allowedAddresses=[${quoted:1}]" "githubRepository=$github" "githubEnvironment=$github_environment")
+        "allowedAddresses=[${quoted:1}]" "publisherIds=[${publisher_ids:1}]"
+        "githubRepository=$github" "githubEnvironment=$github_environment")
 }
 
 # Who az is logged in as.
 find_deployer() {
     local account
-    take principal_type User az account show --query user.type --output tsv
+    take principal_type user az account show --query user.type --output tsv
     if [[ ${principal_type,,} == user ]]; then
         principal_type=User
         take principal_id DEPLOYER az ad signed-in-user show --query id --output tsv
@@ -369,7 +377,7 @@ read_manifest='import obstore, os, sys; from obstore.store import from_url; '\
 step_score() {
     local tenantId kubectl=(kubectl --kubeconfig "$kubeconfig")
     [[ $example ]] || { note '    no example, nothing to score'; return; }
-    [[ -x .venv/bin/scoregate ]] || run ./dev setup
+    [[ -x .venv/bin/scoregate ]] || run ./dev --help
     find_api
     if [[ $token_from == az ]]; then
         take token TOKEN az account get-access-token --scope "api://$api_id/.default" --query accessToken --output tsv
