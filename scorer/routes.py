@@ -136,7 +136,9 @@ class Infer:
             deadline.cancel()
             departure.cancel()
             if call.started_s is not None:
-                self._metrics.times(call.key).queued.observe(max(0.0, call.started_s - call.arrived_s))
+                times = self._metrics.times(call.key)
+                times.queued.observe(max(0.0, call.started_s - call.arrived_s))
+                times.runs.observe(time.monotonic() - call.started_s)
 
     async def _reply(self, send: Send, call: Call, answer: Answer, now: float) -> None:
         line = self._workers.pool.lines.get(call.key)

@@ -1,89 +1,61 @@
 """One request of 100,000 rows: on two workers against one, against plain Plumber with JSON, and what small requests notice.
 
-    python -m load_tests.bench.large [--rows 100000] [--rounds 5]
+    python -m load_tests.bench.large [--model rf --model lm --model ranger] [--rows 100000] [--rounds 7]
 
-Starts stacks of its own (`./dev up`) with one and with two workers. Prints the time in the scorer (reading, cutting, R, putting
-together), the time end to end by binary Open Inference Protocol, the same rows as JSON to one Plumber process with the same
-model, and the median of a one-row request with nothing else to do and beside large ones. Everything shares one machine: the
-sender, the gateway and R.
+Three stacks of our own run at the same time: one worker that takes the request whole, one worker and two with the request cut.
+Each round asks each of them once, one after the other, and a plain Plumber process with the same model and the rows as JSON;
+before each request the machine must be idle for a moment. Printed, as medians: the predict stage (in the scorer, from the
+request's first run to its answer), the time end to end by binary Open Inference Protocol, and one-row requests with nothing else
+to do and while large ones run. The sender, the gateway and R share the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
-import os
 import random
-import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).resolve().parents[2]
-MODEL = "boston-housing"
+from load_tests.bench import servers
+from load_tests.bench.servers import KINDS, Scoregate, Store, say
+
 LENGTH = "Inference-Header-Content-Length"
+UNCUT, ONE, TWO = "one worker, uncut", "one worker", "two workers"
+_IDLE_SHARE, _IDLE_S, _IDLE_WITHIN_S = 0.15, 0.25, 30.0
 Columns = dict[str, list[float]]
+Inputs = list[dict[str, Any]]
 
 
-def devkit(*arguments: str, **environment: str) -> str:
-    """What `./dev ARGUMENTS` prints."""
-    argv = [sys.executable, "-m", "devkit", *arguments]
-    env = os.environ | environment
-    return subprocess.run(argv, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout  # noqa: S603
+def busy() -> tuple[int, int]:
+    """Ticks that the machine's processors have worked, and that have passed for them."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return sum(fields) - fields[3] - fields[4], sum(fields)
 
 
-@dataclass
-class Stack:
-    """Where a running stack is."""
-
-    name: str
-    gateway: str
-    scorer_internal: str
-    token: str
-
-    def in_scorer_s(self) -> float:
-        """Seconds the scorer has spent on requests for the model since its start."""
-        with urllib.request.urlopen(f"{self.scorer_internal}/metrics", timeout=10) as answer:  # noqa: S310
-            lines = answer.read().decode().splitlines()
-        return sum(
-            float(line.rpartition(" ")[2])
-            for line in lines
-            if line.startswith("scorer_request_seconds_sum{") and MODEL in line
-        )
+def wait_until_idle() -> bool:
+    """Wait until others leave the machine alone, for half a minute at most; whether they did."""
+    until = time.monotonic() + _IDLE_WITHIN_S
+    while time.monotonic() < until:
+        worked, passed = busy()
+        time.sleep(_IDLE_S)
+        now_worked, now_passed = busy()
+        if now_worked - worked < _IDLE_SHARE * (now_passed - passed):
+            return True
+    return False
 
 
-def manifest_of(target: Stack) -> dict[str, Any]:
-    """The model's manifest, from the stack's store."""
-    path = ROOT / ".dev" / target.name / "store/models" / MODEL / "1/manifest.json"
-    manifest: dict[str, Any] = json.loads(path.read_text())
-    return manifest
-
-
-@contextmanager
-def stack(workers: int, **settings: str) -> Iterator[Stack]:
-    """A stack with so many workers."""
-    name = f"bench-large-{os.getpid()}"
-    devkit("up", "--detach", "--name", name, "--port", "0", "--scorer-workers", str(workers), **settings)
-    try:
-        status = json.loads(devkit("status", "--json", "--name", name))
-        token = devkit("token", "--name", name).strip()
-        yield Stack(name, status["gateway_url"], status["scorer_internal_url"], token)
-    finally:
-        devkit("down", "--name", name, "--remove")
-
-
-def sample(inputs: list[dict[str, Any]], rows: int) -> Columns:
+def sample(inputs: Inputs, rows: int) -> Columns:
     """So many rows within the ranges of the training data, the same ones every time."""
     rng = random.Random(1)
     columns: Columns = {}
@@ -96,7 +68,7 @@ def sample(inputs: list[dict[str, Any]], rows: int) -> Columns:
     return columns
 
 
-def binary(inputs: list[dict[str, Any]], columns: Columns) -> tuple[bytes, int]:
+def binary(inputs: Inputs, columns: Columns) -> tuple[bytes, int]:
     """An OIP request with binary tensors in and out, and the length of its JSON."""
     rows = len(next(iter(columns.values())))
     tensors, buffers = [], []
@@ -112,11 +84,11 @@ def binary(inputs: list[dict[str, Any]], columns: Columns) -> tuple[bytes, int]:
     return b"".join([head, *buffers]), len(head)
 
 
-def curl(url: str, body: Path, *headers: str) -> subprocess.Popen[bytes]:
+def curl(url: str, body: Path, headers: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Send a file by a process of its own."""
     argv = ["curl", "-sS", "-f", "-o", "/dev/null", "-w", "%{time_total}", url, "-H", "Expect:"]
-    for header in headers:
-        argv += ["-H", header]
+    for name, value in headers.items():
+        argv += ["-H", f"{name}: {value}"]
     return subprocess.Popen([*argv, "--data-binary", f"@{body}"], stdout=subprocess.PIPE)  # noqa: S603
 
 
@@ -128,128 +100,135 @@ def seconds(sent: subprocess.Popen[bytes]) -> float:
     return float(out)
 
 
-def large(target: Stack, body: Path, head: int) -> subprocess.Popen[bytes]:
-    """Send the large request."""
-    return curl(
-        f"{target.gateway}/v2/models/{MODEL}/infer", body, f"Authorization: Bearer {target.token}", f"{LENGTH}: {head}",
-        "Content-Type: application/octet-stream", "X-Request-Timeout-Ms: 60000",
-    )  # fmt: skip
+class Target:
+    """A stack and a model of it: how it is asked, and what was measured."""
+
+    def __init__(self, stack: Scoregate, model: str, body: Path, head: int) -> None:
+        self.stack = stack
+        self.model = model
+        self._body = body
+        self._headers = stack.headers | {
+            LENGTH: str(head), "Content-Type": "application/octet-stream", "X-Request-Timeout-Ms": "60000",
+        }  # fmt: skip
+        self.stage_s: list[float] = []
+        self.whole_s: list[float] = []
+
+    def send(self) -> subprocess.Popen[bytes]:
+        """The large request."""
+        return curl(f"{self.stack.url}/v2/models/{self.model}/infer", self._body, self._headers)
+
+    def measure(self) -> None:
+        """One large request, alone."""
+        before = self._stages_s()
+        self.whole_s.append(seconds(self.send()))
+        self.stage_s.append(self._stages_s() - before)
+
+    def _stages_s(self) -> float:
+        """Seconds that the scorer's requests for the model have been in the predict stage since its start."""
+        url = f"{self.stack.status['scorer_internal_url']}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own address
+            lines = answer.read().decode().splitlines()
+        of_model = [line for line in lines if line.startswith("scorer_runs_seconds_sum{") and self.model in line]
+        return sum(float(line.rpartition(" ")[2]) for line in of_model)
 
 
 class Small:
     """One-row requests on one kept connection."""
 
-    def __init__(self, target: Stack, inputs: list[dict[str, Any]]) -> None:
-        parts = urlsplit(target.gateway)
+    def __init__(self, target: Target, inputs: Inputs) -> None:
+        parts = urlsplit(target.stack.url)
         self._http = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
         self._body = json.dumps({"columns": sample(inputs, 1)}).encode()
-        self._headers = {"Authorization": f"Bearer {target.token}", "Content-Type": "application/json"}
+        self._headers = target.stack.headers | {"Content-Type": "application/json"}
+        self._path = f"/v1/models/{target.model}/score"
 
     def one_ms(self) -> float:
         """Milliseconds of one."""
         began = time.perf_counter()
-        self._http.request("POST", f"/v1/models/{MODEL}/score", self._body, self._headers)
+        self._http.request("POST", self._path, self._body, self._headers)
         answer = self._http.getresponse()
         answer.read()
         if answer.status != 200:
             raise RuntimeError(f"a small request got {answer.status}")
         return (time.perf_counter() - began) * 1000
 
+    def alone_ms(self) -> list[float]:
+        """Of 200, after 50 that do not count."""
+        return [self.one_ms() for _ in range(250)][50:]
 
-def measure(target: Stack, folder: Path, rows: int, rounds: int) -> dict[str, float]:
-    """All figures of one stack."""
-    inputs = manifest_of(target)["signature"]["inputs"]
-    data, head = binary(inputs, sample(inputs, rows))
-    body = folder / "binary"
-    body.write_bytes(data)
-    small = Small(target, inputs)
-    alone = sorted(small.one_ms() for _ in range(300))[50:]
-    for _ in range(2):
-        seconds(large(target, body, head))
-    whole, inside = [], []
-    for _ in range(rounds):
-        before = target.in_scorer_s()
-        whole.append(seconds(large(target, body, head)))
-        inside.append(target.in_scorer_s() - before)
-    beside = []
-    for _ in range(rounds):
-        sent = large(target, body, head)
+    def beside_ms(self, target: Target) -> list[float]:
+        """One after the other while a large request runs."""
+        sent = target.send()
+        taken = []
         while sent.poll() is None:
-            beside.append(small.one_ms())
+            taken.append(self.one_ms())
         seconds(sent)
-    return {
-        "scorer_s": statistics.median(inside),
-        "end_to_end_s": statistics.median(whole),
-        "small_p50_ms": statistics.median(alone),
-        "small_beside_p50_ms": statistics.median(beside),
-        "small_beside_p99_ms": sorted(beside)[int(len(beside) * 0.99)],
-        "small_beside": len(beside),
-    }
+        return taken
 
 
-def plumber(target: Stack, folder: Path, rows: int, rounds: int) -> float:
-    """Seconds of the same rows as JSON, to Plumber with the same model."""
-    manifest = manifest_of(target)
-    model = ROOT / ".dev" / target.name / "store/blobs/sha256" / manifest["files"]["model.rds"]["sha256"]
-    columns = sample(manifest["signature"]["inputs"], rows)
-    body = folder / "json"
-    body.write_text(json.dumps([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    argv = ["Rscript", "--vanilla", str(Path(__file__).with_suffix(".R")), str(model), str(port)]
-    with subprocess.Popen(argv) as server:  # noqa: S603
-        try:
-            until = time.monotonic() + 60
-            while not answers(port):
-                if time.monotonic() > until:
-                    raise RuntimeError("Plumber did not start")
-                time.sleep(0.1)
-            url = f"http://127.0.0.1:{port}/score"
-            return statistics.median(seconds(curl(url, body, "Content-Type: application/json")) for _ in range(rounds))
-        finally:
-            server.terminate()
+def measure(stacks: Mapping[str, Scoregate], store: Store, model: str, rows: int, rounds: int, folder: Path) -> None:
+    """Measure one model and print its figures."""
+    inputs = store.manifest(model)["signature"]["inputs"]
+    columns = sample(inputs, rows)
+    body, text = folder / "binary", folder / "json"
+    data, head = binary(inputs, columns)
+    body.write_bytes(data)
+    text.write_text(json.dumps([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]))
+    targets = {label: Target(stack, model, body, head) for label, stack in stacks.items()}
+    small = Small(targets[TWO], inputs)
+    plain_s, alone_ms, beside_ms = [], [], []
+    undisturbed = 0
+    with servers.plumber(store, model, 1, folder) as (plain,):
+        for target in targets.values():
+            for _ in range(3):
+                seconds(target.send())
+        for done in range(rounds):
+            say(f"{model}: round {done + 1} of {rounds}")
+            for target in targets.values():
+                undisturbed += wait_until_idle()
+                target.measure()
+            wait_until_idle()
+            plain_s.append(seconds(curl(f"{plain.url}/score", text, {"Content-Type": "application/json"})))
+            wait_until_idle()
+            alone_ms += small.alone_ms()
+            wait_until_idle()
+            beside_ms += small.beside_ms(targets[TWO])
+    for label, target in targets.items():
+        spread = f"{min(target.stage_s):.3f} to {max(target.stage_s):.3f}"
+        print(
+            f"{model}, {label}: predict stage {statistics.median(target.stage_s):.3f} s ({spread}), "
+            f"end to end {statistics.median(target.whole_s):.3f} s"
+        )
+    print(f"{model}, plain Plumber with JSON: end to end {statistics.median(plain_s):.3f} s")
+    stage_s = {label: statistics.median(target.stage_s) for label, target in targets.items()}
+    alone, beside = statistics.median(alone_ms), statistics.median(beside_ms)
+    print(
+        f"{model}: two workers {stage_s[UNCUT] / stage_s[TWO]:.2f} times as fast as one uncut, "
+        f"{stage_s[ONE] / stage_s[TWO]:.2f} times as one cut; "
+        f"{statistics.median(plain_s) / statistics.median(targets[TWO].whole_s):.1f} times as fast as Plumber end to end; "
+        f"one row {alone:.1f} ms alone, beside {beside:.1f} ({beside / alone:.1f} times), "
+        f"p99 {sorted(beside_ms)[int(len(beside_ms) * 0.99)]:.0f}, {len(beside_ms)} requests; "
+        f"machine idle before {undisturbed} of {rounds * len(targets)}",
+        flush=True,
+    )
 
 
-def answers(port: int) -> bool:
-    """Whether Plumber listens."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
-            return True
-    except OSError:
-        return False
-
-
-def show(figures: dict[str, dict[str, float]]) -> None:
-    """One line for each stack."""
-    for label, row in figures.items():
-        print(f"{label:20}" + "  ".join(f"{key} {value:.3g}" for key, value in row.items()), flush=True)
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--model", action="append", choices=KINDS, help="again for another; all three by default")
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    figures: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with stack(1, SCORER_LARGE_ROWS="100000000") as target:
-            figures["one worker, uncut"] = measure(target, folder, options.rows, options.rounds)
-        with stack(1) as target:
-            figures["one worker"] = measure(target, folder, options.rows, options.rounds)
-        with stack(2) as target:
-            figures["two workers"] = measure(target, folder, options.rows, options.rounds)
-            show(figures)
-            json_s = plumber(target, folder, options.rows, max(1, options.rounds // 2))
-    two = figures["two workers"]
-    for label in ("one worker, uncut", "one worker"):
-        print(
-            f"two workers against {label}, in the scorer: {figures[label]['scorer_s'] / two['scorer_s']:.2f} times as fast"
-        )
-    print(f"Plumber with JSON: {json_s:.2f} s, {json_s / two['end_to_end_s']:.1f} times end to end")
-    print(f"a small request beside it: {two['small_beside_p50_ms'] / two['small_p50_ms']:.1f} times its p50")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args(arguments)
+    store = servers.store()
+    with contextlib.ExitStack() as open_, tempfile.TemporaryDirectory() as folder:
+        stacks = {
+            UNCUT: open_.enter_context(servers.scoregate(store, workers=1, beside=1, SCORER_LARGE_ROWS="100000000")),
+            ONE: open_.enter_context(servers.scoregate(store, workers=1, beside=2)),
+            TWO: open_.enter_context(servers.scoregate(store, workers=2, beside=3)),
+        }
+        for kind in options.model or KINDS:
+            measure(stacks, store, f"boston-{kind}", options.rows, options.rounds, Path(folder))
 
 
 if __name__ == "__main__":

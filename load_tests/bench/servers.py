@@ -172,10 +172,14 @@ def scoregate(
     workers: int = 2,
     options: Sequence[str] = (),
     limits: Mapping[str, Any] | None = None,
+    beside: int = 0,
     **settings: str,
 ) -> Iterator[Scoregate]:
-    """A stack of our own. Every limit is on (calls, rows, concurrent, quota) and so high that no load here reaches it."""
-    name = f"bench-{os.getpid()}"
+    """A stack of our own. Every limit is on (calls, rows, concurrent, quota) and so high that no load here reaches it.
+
+    `beside`: a number that tells stacks of this process that run at the same time apart.
+    """
+    name = f"bench-{os.getpid()}" + (f"-{beside}" if beside else "")
     rules = DEV / "bench" / f"{name}.policy.yaml"
     document = yaml.safe_load(policy.FILE.read_text(encoding="utf-8"))
     document["defaults"] |= {

@@ -25,6 +25,7 @@ class VersionTimes:
     request: Histogram
     queued: Histogram
     predict: Histogram
+    runs: Histogram
 
 
 class ScorerMetrics:
@@ -52,6 +53,10 @@ class ScorerMetrics:
             "scorer_predict_seconds", "One run in R, there and back", ("model", "version"), buckets=_SECONDS,
             registry=self.registry,
         )  # fmt: skip
+        self.runs = Histogram(
+            "scorer_runs_seconds", "From a call's first run to its last answer", ("model", "version"), buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
         self.fork = Histogram(
             "scorer_fork_seconds", "From the order to a connected worker", buckets=_SECONDS, registry=self.registry
         )
@@ -73,7 +78,8 @@ class ScorerMetrics:
         """The histograms of a version of this pod."""
         times = self._times.get(key)
         if times is None:
-            times = VersionTimes(self.request.labels(*key), self.queued.labels(*key), self.predict.labels(*key))
+            of_all = (self.request, self.queued, self.predict, self.runs)
+            times = VersionTimes(*(histogram.labels(*key) for histogram in of_all))
             self._times[key] = times
         return times
 
