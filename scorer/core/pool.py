@@ -317,6 +317,20 @@ class Line:
         return self.cost.predict_s(self.waiting_rows, max(1, runs))
 
 
+def _staggered(rows: int, most: int, workers: int) -> list[int]:
+    """Where pieces of at most `most` rows begin, and where the last one ends.
+
+    The first and the last ones rise and fall in steps, so that workers never end theirs at the same time, but the last: another
+    call then waits for a part of a piece.
+    """
+    full = max(workers, math.ceil(rows / most)) - workers + 1
+    steps = list(range(1, workers))
+    weights = steps + [workers] * full + steps[::-1]
+    ends = itertools.accumulate(weights, initial=0)
+    total = sum(weights)
+    return sorted({rows * end // total for end in ends})
+
+
 class Pool:
     """The pod's versions, workers and queue. Every method changes the state in one step and returns what is to be done."""
 
@@ -665,7 +679,7 @@ class Pool:
         """The call's items in portions of about `large_piece_s` each; an item that is larger is cut.
 
         Where a call's fixed cost is much of that the pieces are longer: they would cost more than their rows, and a small call
-        of the version, which has that fixed cost too, hardly notices. An item's pieces are as many for each worker.
+        of the version, which has that fixed cost too, hardly notices.
         """
         cost, limits = line.cost, self.limits
         workers = min(limits.large_workers, limits.slots)
@@ -677,8 +691,7 @@ class Pool:
         sizes: list[int] = []
         for index, size in enumerate(call.items):
             if size > most:
-                pieces = math.ceil(size / most / workers) * workers
-                ends = [size * n // pieces for n in range(pieces + 1)]
+                ends = _staggered(size, most, workers)
                 places += [(index, 1, start) for start in ends[:-1]]
                 sizes += [end - start for start, end in itertools.pairwise(ends)]
             elif places and places[-1][2] is None and sizes[-1] + size <= most:

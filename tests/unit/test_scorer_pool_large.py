@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scorer.core.demand import Demand
@@ -62,25 +64,48 @@ def sizes_of_pieces(pod: Pod, rows: int) -> list[int]:
     return sizes
 
 
-def test_each_worker_gets_as_many_pieces() -> None:
-    assert sizes_of_pieces(large_pod(slots=3, large_workers=3), 1000) == [83, 83, 84] * 4
+def test_workers_end_their_pieces_one_after_the_other_and_the_last_ones_together() -> None:
+    assert sizes_of_pieces(large_pod(slots=3, large_workers=3), 810) == [30, 60, *[90] * 7, 60, 30]
+    assert sizes_of_pieces(large_pod(slots=1, large_workers=1), 1000) == [100] * 10
+    pod = large_pod(slots=4, large_workers=4)
+    pod.call(*[0.0] * 1600)
+    ends: dict[int, float] = {}
+    together: list[int] = []
+    while pod.running:
+        for worker, run in pod.running.items():
+            ends.setdefault(worker, pod.now + run.frame.rows)
+        pod.now = min(ends.values())
+        due = [worker for worker, end in ends.items() if end == pod.now]
+        together.append(len(due))
+        for worker in due:
+            del ends[worker]
+            pod.finish(worker)
+    assert together == [1] * (len(together) - 1) + [4]
+
+
+def test_more_workers_than_rows_get_no_empty_pieces() -> None:
+    pod = large_pod(slots=8, large_workers=8)
+    pod.pool.limits = replace(pod.pool.limits, large_rows=3)
+    sizes = sizes_of_pieces(pod, 70)
+    assert min(sizes) >= 1
+    assert sum(sizes) == 70
 
 
 def test_where_a_call_costs_much_at_any_size_the_pieces_are_longer() -> None:
     pod = large_pod(large_workers=2)
     pod.pool.lines[A].cost = Cost(fixed_s=0.030, row_s=0.0002)
     sizes = sizes_of_pieces(pod, 3000)
-    assert len(sizes) == 6, "120 ms of rows with 30 ms beside them, and not 64 rows with as much"
+    assert max(sizes) == 600, "120 ms of rows with 30 ms beside them, and not 64 rows with as much"
     pod.pool.lines[A].cost = Cost(fixed_s=0.005, row_s=0.0002)
-    assert len(sizes_of_pieces(pod, 3000)) == 30, "20 ms of rows"
+    assert max(sizes_of_pieces(pod, 3000)) == 100, "20 ms of rows"
 
 
 def test_pieces_that_end_in_another_order_are_put_together_in_theirs() -> None:
     pod = large_pod(slots=4, large_workers=4)
     rows = [float(i) for i in range(400)]
     pod.call(*rows)
-    for worker in sorted(pod.running, reverse=True):
-        pod.finish(worker)
+    while pod.running:
+        pod.finish(max(pod.running))
     [answer] = pod.answers
     assert answer.frame is not None
     assert values(answer.frame) == rows
