@@ -137,8 +137,10 @@ def msal_source(
         http.request = _with_timeout(http.request)
     where = f"{authority.rstrip('/')}/{tenant}"
 
+    def assertion() -> str:
+        return Path(str(token_file)).read_text(encoding="utf-8").strip()  # it changes while the pod runs
+
     def workload() -> Token:
-        assertion = Path(str(token_file)).read_text(encoding="utf-8").strip()  # it changes while the pod runs
         app = msal.ConfidentialClientApplication(
             client_id, authority=where, client_credential={"client_assertion": assertion}, http_client=http
         )

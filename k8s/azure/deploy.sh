@@ -329,7 +329,7 @@ step_publish() {
 # The names of overlays/aks/params.env, with their values here.
 write_parameters() {
     printf '%s\n' "TENANT_ID=$tenantId" "AUDIENCES=api://$api_id,$api_id" "GATEWAY_CLIENT_ID=$gatewayClientId" \
-        "SCORER_CLIENT_ID=$scorerClientId" "KEY_VAULT=$vault" "STORAGE_ACCOUNT=$store" "REDIS_URL=$redisUrl" \
+        "SCORER_CLIENT_ID=$scorerClientId" "KEY_VAULT=$vault" "STORAGE_ACCOUNT=$store" "REDIS_URL=$redisUrl" "POD_CIDR=10.244.0.0/16" \
         "GATEWAY_IMAGE=$gateway_image" "SCORER_IMAGE=$scorer_image" "HOST=$host" "DNS_LABEL=$dns_label" \
         "CERT_ISSUER=$cert_issuer" "ACME_EMAIL=$acme_email"
 }
@@ -360,8 +360,8 @@ step_cluster() {
 step_apply() {
     local kubectl=(kubectl --kubeconfig "$kubeconfig")
     run "${kubectl[@]}" apply -k "$work/k8s/overlays/aks"
-    run "${kubectl[@]}" -n scoregate wait --for=condition=Programmed gateway/scoregate --timeout=10m
-    run "${kubectl[@]}" -n scoregate wait --for=condition=Ready certificate/scoregate-tls --timeout=15m
+    run "${kubectl[@]}" -n scoregate-edge wait --for=condition=Programmed gateway/scoregate --timeout=10m
+    run "${kubectl[@]}" -n scoregate-edge wait --for=condition=Ready certificate/scoregate-tls --timeout=15m
     if [[ $example ]]; then
         run "${kubectl[@]}" -n scoregate rollout status deployment/scorer --timeout=15m
     else
@@ -396,7 +396,7 @@ step_score() {
     ((dry_run)) || printf '%s\n' "$manifest" >"$work/manifest.json"
     if [[ $cert_issuer == letsencrypt-staging ]]; then
         note '    (nobody trusts the staging certificate: the chain that the cluster itself holds is trusted instead)'
-        take chain '' "${kubectl[@]}" -n scoregate get secret scoregate-tls --output 'go-template={{index .data "tls.crt" | base64decode}}'
+        take chain '' "${kubectl[@]}" -n scoregate-edge get secret scoregate-tls --output 'go-template={{index .data "tls.crt" | base64decode}}'
         ((dry_run)) || printf '%s\n' "$chain" >"$work/chain.pem"
         export SCOREGATE_CA_FILE=$work/chain.pem
     fi
