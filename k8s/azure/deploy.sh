@@ -45,6 +45,7 @@ How:
   --with-docker          build with docker here, not with az acr build in Azure
   --token-from WHAT      certificate: as the client app, with its certificate from the vault (the default);
                          az: as whoever az is logged in as (a pipeline), who needs an app role
+  --work FOLDER          where the copy of k8s/ and the cluster's kubeconfig are kept (.dev/azure/NAME-xxxxxx)
   --from N               begin with step N
   --only N               this step alone; can be repeated
   --yes                  do not ask after step 3
@@ -75,7 +76,7 @@ steps=(
 
 name=scoregate environment=small addresses=() acme_email='' cert_issuer=letsencrypt-staging host='' models=() example=boston-housing
 publishers=() github='' github_environment=staging subscription='' group='' location=westeurope gateway_image='' scorer_image='' with_docker=0
-token_from=certificate from=1 only=() number=0
+token_from=certificate work='' from=1 only=() number=0
 api_id=${SCOREGATE_API_CLIENT_ID:-} client_id='' token='' principal_id='' principal_type='' digest='' chain='' manifest=''
 
 while (($#)); do
@@ -102,6 +103,7 @@ while (($#)); do
         --scorer-image) scorer_image=$2; shift ;;
         --with-docker) with_docker=1 ;;
         --token-from) token_from=$2; shift ;;
+        --work) work=$(realpath -m "$2"); shift ;;
         --from) from=$2; shift ;;
         --only) only+=("$2"); shift ;;
         --yes) yes=1 ;;
@@ -153,7 +155,7 @@ set_names() {
     store=$name$suffix
     dns_label=$name-$suffix
     host=${host:-$dns_label.$location.cloudapp.azure.com}
-    work=.dev/azure/$name-$suffix
+    work=${work:-.dev/azure/$name-$suffix}
     ((dry_run)) || (umask 077 && mkdir -p "$work")
     kubeconfig=$work/kubeconfig
 }
@@ -329,15 +331,15 @@ step_publish() {
 # The names of overlays/aks/params.env, with their values here.
 write_parameters() {
     printf '%s\n' "TENANT_ID=$tenantId" "AUDIENCES=api://$api_id,$api_id" "GATEWAY_CLIENT_ID=$gatewayClientId" \
-        "SCORER_CLIENT_ID=$scorerClientId" "KEY_VAULT=$vault" "STORAGE_ACCOUNT=$store" "REDIS_URL=$redisUrl" "POD_CIDR=10.244.0.0/16" \
+        "SCORER_CLIENT_ID=$scorerClientId" "KEY_VAULT=$vault" "STORAGE_ACCOUNT=$store" "REDIS_URL=$redisUrl" "POD_CIDR=$podCidr" \
         "GATEWAY_IMAGE=$gateway_image" "SCORER_IMAGE=$scorer_image" "HOST=$host" "DNS_LABEL=$dns_label" \
         "CERT_ISSUER=$cert_issuer" "ACME_EMAIL=$acme_email"
 }
 
 step_overlay() {
-    local tenantId gatewayClientId scorerClientId redisUrl
+    local one tenantId gatewayClientId scorerClientId redisUrl podCidr
     [[ $acme_email ]] || { ((dry_run)) && acme_email=ACME_EMAIL; } || fail '--acme-email is needed; see --help'
-    for one in tenantId gatewayClientId scorerClientId redisUrl; do output "$one"; done
+    for one in tenantId gatewayClientId scorerClientId redisUrl podCidr; do output "$one"; done
     find_api
     find_images
     run rm -rf "$work/k8s"
@@ -351,6 +353,7 @@ step_cluster() {
     run az aks get-credentials --resource-group "$group" --name "$name" --file "$kubeconfig" --overwrite-existing
     run kubelogin convert-kubeconfig --login azurecli --kubeconfig "$kubeconfig"
     eventually 600 kubectl --kubeconfig "$kubeconfig" get gatewayclass approuting-istio
+    eventually 600 kubectl --kubeconfig "$kubeconfig" get crd podmonitors.azmonitoring.coreos.com
     run helm upgrade --install cert-manager oci://quay.io/jetstack/charts/cert-manager --version v1.21.1 \
         --kubeconfig "$kubeconfig" --namespace cert-manager --create-namespace --set crds.enabled=true \
         --set config.apiVersion=controller.config.cert-manager.io/v1alpha1 --set config.kind=ControllerConfiguration \

@@ -242,6 +242,7 @@ output registryServer string = registry.outputs.server
 output vaultName string = vault.outputs.name
 output storageAccount string = storage.outputs.name
 output redisUrl string = 'rediss://${redis.outputs.hostName}:10000'
+output podCidr string = cluster.outputs.podCidr
 output gatewayObjectId string = identities.outputs.gatewayObjectId
 output scorerObjectId string = identities.outputs.scorerObjectId
 output gatewayClientId string = identities.outputs.gatewayClientId

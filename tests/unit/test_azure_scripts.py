@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def path_without_az(tmp_path: Path) -> str:
 def _run(path: str, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(AZURE / script), *arguments],
-        env={"PATH": path, "HOME": "/nonexistent"},
+        env={"PATH": path, "HOME": "/nonexistent", "TMPDIR": path.split(":", maxsplit=1)[0]},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -132,7 +133,7 @@ def test_bicep_is_given_only_parameters_it_has(path_without_az: str) -> None:
 
 def test_the_values_of_the_overlay_are_those_deploy_writes(path_without_az: str) -> None:
     written = re.findall(r"^      ([A-Z_]+)=", _dry(path_without_az, "deploy.sh", "--only", "9"), re.MULTILINE)
-    params = (ROOT / "k8s" / "overlays" / "aks" / "params.env").read_text(encoding="utf-8")
+    params = (ROOT / "k8s" / "overlays" / "aks" / "params.env").read_text()
     assert written == re.findall(r"^([A-Z_]+)=", params, re.MULTILINE)
 
 
@@ -213,3 +214,56 @@ def test_a_name_that_no_role_can_have_is_refused() -> None:
     )
     assert done.returncode == 1
     assert "no model's name" in done.stderr
+
+
+def _deployed(folder: Path) -> tuple[str, list[str]]:
+    """Steps 1 to 11 with tools that remember: what was said, and the commands that changed something."""
+    for name in ("az", "kubectl", "kubelogin", "helm", "openssl"):
+        tool = folder / name
+        tool.unlink(missing_ok=True)
+        tool.symlink_to("fake.py")
+    fake = (ROOT / "tests" / "unit" / "azure_fake.py").read_text().split("\n", 1)[1]
+    (folder / "fake.py").write_text(f"#!{sys.executable} -SE\n{fake}")
+    (folder / "fake.py").chmod(0o755)
+    (folder / "calls").write_text("")
+    done = _run(
+        f"{folder}:{os.environ['PATH']}", "deploy.sh", "--yes", "--allow-address", "203.0.113.7", "--acme-email", "o@e.org",
+        "--gateway-image", "r/g@sha256:aa", "--scorer-image", "r/s@sha256:bb", "--github", "owner/name",
+        "--work", str(folder / "work"), *(word for n in range(1, 12) for word in ("--only", str(n))),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    changing = re.compile(r" (create|set|reset|PATCH|POST|genpkey)\b")
+    return done.stdout, [call for call in (folder / "calls").read_text().splitlines() if changing.search(call)]
+
+
+def test_a_second_run_makes_nothing_that_the_first_one_made(tmp_path: Path) -> None:
+    _, first = _deployed(tmp_path)
+    _, second = _deployed(tmp_path)
+    made_once = ("ad app create", "ad sp create", "credential reset", "secret set", "genpkey", "PATCH", "POST")
+    for command in made_once:
+        assert any(command in call for call in first), command
+        assert not any(command in call for call in second), command
+    again = [call for call in second if "account set" not in call]
+    assert [" ".join(call.split()[:4]) for call in again] == [
+        "az group create --name",
+        "az deployment group create",
+        "az role assignment create",
+        "az role assignment create",
+    ], "each of these states what should be, and changes nothing that is so"
+
+
+def test_a_run_writes_the_overlay_of_this_installation_beside_the_tracked_one(tmp_path: Path) -> None:
+    tracked = (ROOT / "k8s" / "overlays" / "aks" / "params.env").read_text()
+    _, _ = _deployed(tmp_path)
+    written = dict(
+        line.split("=", 1) for line in (tmp_path / "work/k8s/overlays/aks/params.env").read_text().splitlines()
+    )
+    assert written["GATEWAY_CLIENT_ID"] == "gatewayClientId"
+    assert written["SCORER_IMAGE"] == "r/s@sha256:bb"
+    assert written["AUDIENCES"] == "api://scoregate-API,scoregate-API"
+    assert written["HOST"] == written["DNS_LABEL"] + ".westeurope.cloudapp.azure.com"
+    assert all(written.values())
+    assert (ROOT / "k8s" / "overlays" / "aks" / "params.env").read_text() == tracked
+    applied = [call for call in (tmp_path / "calls").read_text().splitlines() if " apply -k " in call]
+    assert applied == [f"kubectl --kubeconfig {tmp_path}/work/kubeconfig apply -k {tmp_path}/work/k8s/overlays/aks"]
+    assert not list(tmp_path.rglob("*.pem")), "no key is left behind"

@@ -264,5 +264,6 @@ resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 }
 
 output name string = cluster.name
+output podCidr string = cluster.properties.networkProfile.podCidr
 output issuer string = cluster.properties.oidcIssuerProfile.issuerURL
 output kubeletObjectId string = cluster.properties.identityProfile.kubeletidentity.objectId

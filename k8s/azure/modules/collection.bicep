@@ -85,7 +85,7 @@ resource logRule 'Microsoft.Insights/dataCollectionRules@2023-03-11' = {
               interval: '5m'
               // Metrics are Prometheus' business; other namespaces' logs are not worth their price.
               namespaceFilteringMode: 'Include'
-              namespaces: ['scoregate', 'cert-manager']
+              namespaces: ['scoregate', 'scoregate-edge', 'cert-manager']
               enableContainerLogV2: true
             }
           }
