@@ -57,6 +57,8 @@ find_app() {
     if [[ ! $found ]]; then
         take found "${variable^^}" az ad app create --display-name "$display" --sign-in-audience AzureADMyOrg \
             --query appId --output tsv
+        # What was just made is not at once known everywhere in Entra.
+        eventually 120 az ad app show --id "$found" --output none
     fi
     holds az ad sp show --id "$found" || run az ad sp create --id "$found" --output none
     printf -v "$variable" '%s' "$found"
@@ -67,7 +69,7 @@ grant() {
     local principal=$1 held
     take held '' az rest --method GET --url "$graph/servicePrincipals/$principal/appRoleAssignments" \
         --query "value[?appRoleId=='$role' && resourceId=='$resource'].id" --output tsv
-    [[ $held ]] || run az rest --method POST --url "$graph/servicePrincipals/$principal/appRoleAssignments" \
+    [[ $held ]] || eventually 120 az rest --method POST --url "$graph/servicePrincipals/$principal/appRoleAssignments" \
         --headers Content-Type=application/json --output none \
         --body "{\"principalId\":\"$principal\",\"resourceId\":\"$resource\",\"appRoleId\":\"$role\"}"
 }
@@ -89,8 +91,8 @@ else
     fi
 fi
 take resource API_PRINCIPAL az ad sp show --id "$api_id" --query id --output tsv
+until_it_says 120 1 az ad sp show --id "$api_id" --query "length(appRoles[?value=='Models.Score.All'])" --output tsv
 take role ROLE az ad sp show --id "$api_id" --query "appRoles[?value=='Models.Score.All'].id | [0]" --output tsv
-[[ $role ]] || fail 'the role Models.Score.All is not there yet; run this again in a minute'
 
 if [[ $vault ]]; then
     note "  a client, \"$name client\""

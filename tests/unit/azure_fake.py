@@ -67,6 +67,8 @@ def az() -> str:
         "deployment group show": query.split(".")[2] if query.count(".") > 2 else "",
         "ad app credential list": "1",
     }
+    if query.startswith("length("):
+        return "1"
     return next((answer for start, answer in answers.items() if command.startswith(start)), "an-id" if query else "")
 
 
