@@ -302,12 +302,12 @@ step_images() {
     for service in gateway scorer; do
         holds az acr repository show --name "$registry" --image "scoregate-$service:$tag" && continue
         if ((with_docker)); then
-            run docker build --pull --file "$service/Dockerfile" --tag "$registry.azurecr.io/scoregate-$service:$tag" .
+            run docker build --pull --build-arg "REVISION=$tag" --file "$service/Dockerfile" --tag "$registry.azurecr.io/scoregate-$service:$tag" .
             run az acr login --name "$registry"
             run docker push "$registry.azurecr.io/scoregate-$service:$tag"
         else
             run az acr build --registry "$registry" --image "scoregate-$service:$tag" --file "$service/Dockerfile" \
-                --platform linux/amd64 .
+                --build-arg "REVISION=$tag" --platform linux/amd64 .
         fi
     done
 }
