@@ -19,11 +19,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-import aiohttp
+from load_tests.bench.figures import percentile
+from load_tests.bench.wire import Connection
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 #: What is said of a request that was not answered within `timeout_s`, and of one that could not leave.
 NO_ANSWER, NOT_SENT = "no answer", "not sent: too many wait"
+#: A connection that was idle for longer may be closed by the server just as the next request leaves.
+_REUSE_S = 2.0
+_TICK_S = 0.001
+_SWEEP_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +43,13 @@ class Shot:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it. `latencies_s` has one number for every request that was answered rightly, from its intended time."""
+    """What came of it. `latencies_s` has one number for every request that was answered rightly, from its intended time;
+    `failed_s` the same for the others, by what was the matter."""
 
     intended: int = 0
     latencies_s: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
+    failed_s: dict[str, list[float]] = field(default_factory=dict)
     took_s: float = 0.0
     latest_start_s: float = 0.0
 
@@ -56,12 +63,17 @@ class Report:
         """All others."""
         return self.failures.total()
 
+    def add(self, wrong: str | None, latency_s: float) -> None:
+        """Count one request."""
+        if wrong is None:
+            self.latencies_s.append(latency_s)
+        else:
+            self.failures[wrong] += 1
+            self.failed_s.setdefault(wrong, []).append(latency_s)
+
     def percentile_ms(self, percent: float) -> float:
         """The latency in ms that `percent` of the right answers did not exceed; NaN where there is none."""
-        if not self.latencies_s:
-            return math.nan
-        ordered = sorted(self.latencies_s)
-        return 1000 * ordered[min(len(ordered) - 1, math.ceil(len(ordered) * percent / 100) - 1)]
+        return 1000 * percentile(self.latencies_s, percent)
 
     def figures(self) -> dict[str, float | int | dict[str, int]]:
         """For a table or a file."""
@@ -76,42 +88,64 @@ class Report:
         }
 
 
+@dataclass(slots=True, eq=False)
+class _Flying:
+    """A request that has no answer yet."""
+
+    until: float
+    done: Callable[[str | None], None] | None
+    connection: Connection | None = None
+
+
+def due(rate_per_s: float, elapsed_s: float, total: int) -> int:
+    """How many requests shall have left by then, the first at once; never more than `total`."""
+    return min(total, math.floor(elapsed_s * rate_per_s + 1e-9) + 1)
+
+
 class Gun:
     """Sends shots to one server of this machine. An async context manager; `pull` one, `fire` at a rate, `flood` in a loop."""
 
     def __init__(
         self, url: str, headers: Mapping[str, str] | None = None, *, timeout_s: float = 30, at_once: int = 2000
     ) -> None:
-        """Raises ValueError for another machine's address. More than `at_once` unanswered: the next count as not sent."""
-        if urlsplit(url).hostname not in _LOOPBACK:
+        """`url`: http://127.0.0.1:PORT or the path of a unix socket. Raises ValueError for another machine's address.
+
+        More than `at_once` unanswered: the next count as not sent.
+        """
+        self._unix = url if url.startswith("/") else None
+        parts = urlsplit(url)
+        if self._unix is None and parts.hostname not in _LOOPBACK:
             raise ValueError(f"{url} is not this machine: load goes to the loopback interface only")
-        self._url = url
+        self._host, self._port = parts.hostname or "localhost", parts.port or 80
         self._headers = dict(headers or {})
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout_s = timeout_s
         self._at_once = at_once
-        self._session: aiohttp.ClientSession | None = None
+        self._idle: list[tuple[Connection, float]] = []
+        self._open: set[Connection] = set()
+        self._flying: set[_Flying] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._raw: dict[int, tuple[Shot, bytes]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Gun:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30), timeout=self._timeout, headers=self._headers
-        )
+        self._sweeper = asyncio.create_task(self._sweep())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        tasks = [task for task in (self._sweeper, *self._connecting) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in list(self._open):
+            connection.close()
+        await asyncio.sleep(0)
+        self._sweeper = None
 
     async def pull(self, shot: Shot) -> str | None:
         """Send one; None if it was answered rightly, else what was the matter."""
-        if self._session is None:
-            raise RuntimeError("enter it first: async with Gun(...) as gun")
-        try:
-            async with self._session.post(self._url + shot.path, data=shot.body, headers=shot.headers) as answer:
-                return shot.wrong(answer.status, await answer.read())
-        except TimeoutError:
-            return NO_ANSWER
-        except (aiohttp.ClientError, OSError) as error:
-            return f"{type(error).__name__}: {error}"
+        said: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._send(shot, lambda wrong: None if said.done() else said.set_result(wrong))
+        return await said
 
     async def fire(
         self,
@@ -122,36 +156,32 @@ class Gun:
         stop: asyncio.Event | None = None,
     ) -> Report:
         """`rate_per_s` requests a second for `seconds`, the shots in turn, or until `stop`; waits for the last answer."""
-        report = Report()
-        flying: set[asyncio.Task[None]] = set()
-
-        async def one(shot: Shot, intended: float) -> None:
-            wrong = await self.pull(shot)
-            if wrong is None:
-                report.latencies_s.append(time.perf_counter() - intended)
-            else:
-                report.failures[wrong] += 1
-
+        report, landed = Report(), asyncio.Event()
+        total = math.floor(rate_per_s * seconds)
         began = time.perf_counter()
-        for number in range(math.floor(rate_per_s * seconds)):
-            intended = began + number / rate_per_s
-            if (wait_s := intended - time.perf_counter()) > 0:
-                await asyncio.sleep(wait_s)
-            elif number % 16 == 0:
-                await asyncio.sleep(0)  # behind: let answers in all the same
-            if stop is not None and stop.is_set():
-                break
-            report.intended += 1
-            report.latest_start_s = max(report.latest_start_s, time.perf_counter() - intended)
-            if len(flying) >= self._at_once:
-                report.failures[NOT_SENT] += 1
-                continue
-            task = asyncio.create_task(one(shots[number % len(shots)], intended))
-            flying.add(task)
-            task.add_done_callback(flying.discard)
-        await asyncio.gather(*flying)
+        while report.intended < total and not (stop is not None and stop.is_set()):
+            now = time.perf_counter()
+            for number in range(report.intended, due(rate_per_s, now - began, total)):
+                report.intended += 1
+                self._fire_one(shots[number % len(shots)], began + number / rate_per_s, report, landed)
+            following = began + report.intended / rate_per_s - time.perf_counter()
+            await asyncio.sleep(max(_TICK_S, following) if report.intended < total else 0)
+        while report.right + report.failed < report.intended:
+            landed.clear()
+            await landed.wait()
         report.took_s = time.perf_counter() - began
         return report
+
+    def _fire_one(self, shot: Shot, intended: float, report: Report, landed: asyncio.Event) -> None:
+        def done(wrong: str | None) -> None:
+            report.add(wrong, time.perf_counter() - intended)
+            landed.set()
+
+        report.latest_start_s = max(report.latest_start_s, time.perf_counter() - intended)
+        if len(self._flying) >= self._at_once:
+            report.add(NOT_SENT, 0.0)
+        else:
+            self._send(shot, done)
 
     async def flood(self, shots: Sequence[Shot], *, callers: int, seconds: float) -> Report:
         """A closed loop of `callers`, for the one question it answers: how many requests a second are the most."""
@@ -164,11 +194,90 @@ class Gun:
                 report.intended += 1
                 wrong = await self.pull(shots[number % len(shots)])
                 number += callers
-                if wrong is None:
-                    report.latencies_s.append(time.perf_counter() - sent)
-                else:
-                    report.failures[wrong] += 1
+                report.add(wrong, time.perf_counter() - sent)
 
         await asyncio.gather(*(caller(number) for number in range(callers)))
         report.took_s = time.perf_counter() - began
         return report
+
+    # --- one request
+
+    def _send(self, shot: Shot, done: Callable[[str | None], None]) -> None:
+        """Send it over an idle connection, or a new one; `done` is called once with what was the matter."""
+        if self._sweeper is None:
+            raise RuntimeError("enter it first: async with Gun(...) as gun")
+        now = time.monotonic()
+        flying = _Flying(now + self._timeout_s, done)
+        self._flying.add(flying)
+        request = self._request(shot)
+
+        def on_answer(status: int, body: bytes) -> None:
+            self._end(flying, shot.wrong(status, body) if status else body.decode(errors="replace"))
+
+        while self._idle:
+            connection, since = self._idle.pop()
+            if now - since < _REUSE_S:
+                flying.connection = connection
+                connection.send(request, on_answer)
+                return
+            connection.close()
+        task = asyncio.create_task(self._connect(flying, lambda connection: connection.send(request, on_answer)))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, flying: _Flying, then: Callable[[Connection], None]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if self._unix is not None:
+                _, connection = await loop.create_unix_connection(self._new_connection, self._unix)
+            else:
+                _, connection = await loop.create_connection(self._new_connection, self._host, self._port)
+        except OSError as error:
+            self._end(flying, f"{type(error).__name__}: {error}")
+            return
+        if flying.done is None:  # too late meanwhile
+            self._idle.append((connection, time.monotonic()))
+            return
+        flying.connection = connection
+        then(connection)
+
+    def _new_connection(self) -> Connection:
+        connection = Connection(lambda free: self._idle.append((free, time.monotonic())), self._lost)
+        self._open.add(connection)
+        return connection
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._idle = [one for one in self._idle if one[0] is not connection]
+
+    def _end(self, flying: _Flying, wrong: str | None) -> None:
+        self._flying.discard(flying)
+        if flying.done is not None:
+            done, flying.done = flying.done, None
+            done(wrong)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = time.monotonic()
+            for late in [flying for flying in self._flying if flying.until < now]:
+                self._end(late, NO_ANSWER)
+                if late.connection is not None:
+                    late.connection.close()
+
+    def _request(self, shot: Shot) -> bytes:
+        """The whole request, made once for each shot."""
+        known = self._raw.get(id(shot))
+        if known is not None:
+            return known[1]
+        headers = {
+            "Host": f"{self._host}:{self._port}",
+            **self._headers,
+            **shot.headers,
+            "Content-Length": str(len(shot.body)),
+        }
+        lines = [f"POST {shot.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        request = "\r\n".join([*lines, "", ""]).encode() + shot.body
+        if len(self._raw) < 10_000:
+            self._raw[id(shot)] = (shot, request)  # the shot stays, so that its id is no other's
+        return request
