@@ -44,8 +44,11 @@ def up(
         int, typer.Option(min=0, max=65535, help="The gateway's port on 127.0.0.1; 0 picks a free one.")
     ] = 8080,
     gateway_workers: Annotated[int, typer.Option(min=1, max=64, help="Gateway processes on that port.")] = 1,
+    scorers: Annotated[
+        int, typer.Option(min=1, max=16, help="Scorer processes behind the gateway, as pods would be.")
+    ] = 1,
     scorer_workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="R predictions at once; by default one per core.")
+        int | None, typer.Option(min=1, max=256, help="R predictions at once in each; by default one per core.")
     ] = None,
     store: Annotated[
         str | None, typer.Option(help="Model store, a folder or a URL; by default .dev/NAME/store, with the examples.")
@@ -67,6 +70,7 @@ def up(
         name=name,
         port=port,
         gateway_workers=gateway_workers,
+        scorers=scorers,
         scorer_workers=scorer_workers,
         store=_store_url(store),
         rate=_rate(rate),
@@ -112,7 +116,10 @@ def status(
         (found["name"], "ready" if found["ready"] else found["phase"] if found["phase"] != "ready" else "not ready"),
         ("gateway", found["gateway_url"]),
         *(("", f"internal {url}") for url in found["gateway_internal_urls"]),
-        ("scorer", f"{found['scorer_url']}  internal {found['scorer_internal_url']}"),
+        *(
+            ("scorer", f"{url}  internal {internal}")
+            for url, internal in zip(found["scorer_urls"], found["scorer_internal_urls"], strict=True)
+        ),
         ("identity", found["authority"]),
         ("redis", found["redis_url"] or "none: the gateway counts in memory"),
         ("store", found["store"]),

@@ -41,7 +41,15 @@ async def bring_up(options: Options, home: Home, processes: Processes, state: St
         first.create_task(_redis(home, processes, state, say))
         first.create_task(examples.publish(state.store, processes, say, only_if_empty=options.store is not None))
     # The gateway last: the first catalogue that it sees then has every model.
-    await _scorer(options, home, processes, state, public, say)
+    async with asyncio.TaskGroup() as pods:
+        scorers = [
+            pods.create_task(_scorer(options, home, processes, state, public, number, say))
+            for number in range(1, options.scorers + 1)
+        ]
+    listening = [scorer.result() for scorer in scorers]
+    state.scorer_urls = [line["url"] for line in listening]
+    state.scorer_internal_urls = [line["internal_url"] for line in listening]
+    state.scorer_url, state.scorer_internal_url = state.scorer_urls[0], state.scorer_internal_urls[0]
     await _gateway(options, home, processes, state, private, say)
 
 
@@ -72,25 +80,36 @@ async def _redis(home: Home, processes: Processes, state: State, say: Say) -> No
     say(f"redis     {state.redis_url}")
 
 
-async def _scorer(options: Options, home: Home, processes: Processes, state: State, public: Path, say: Say) -> None:
+async def _scorer(
+    options: Options, home: Home, processes: Processes, state: State, public: Path, number: int, say: Say
+) -> dict[str, str]:
+    """Starts one of them, numbered from 1; the line in which it said where it listens."""
+    name = scorer_name(number)
     env = os.environ | r.environment()
     env |= {
         "SCORER_PORT": "0",
         "SCORER_INTERNAL_PORT": "0",
         "SCORER_STORE_URL": str(state.store),
         "SCORER_GATEWAY_KEYS_FILE": str(public),
-        "SCORER_CACHE_DIR": str(home.folder / "cache"),
+        "SCORER_CACHE_DIR": str(home.folder / ("cache" if number == 1 else f"cache-{number}")),
         "SCORER_RUN_DIR": str(home.run_dir),
         "SCORER_R_LIBS": str(r.LIBRARY.resolve()),
         "SCORER_POLL_S": os.environ.get("SCORER_POLL_S", "2"),
     }
+    if options.scorers > 1:
+        env["SCORER_POD_NAME"] = name
     if options.scorer_workers is not None:
         env["SCORER_WORKERS"] = str(options.scorer_workers)
-    process = processes.start("scorer", [sys.executable, "-m", "scorer"], env, ROOT)
+    process = processes.start(name, [sys.executable, "-m", "scorer"], env, ROOT)
     (line,) = await process.listening()
-    state.scorer_url, state.scorer_internal_url = line["url"], line["internal_url"]
-    await process.unless_ended(_ready("scorer", [line["internal_url"]], say))
-    say(f"scorer    {state.scorer_url}  (internal port {state.scorer_internal_url})")
+    await process.unless_ended(_ready(name, [line["internal_url"]], say))
+    say(f"{name:<9} {line['url']}  (internal port {line['internal_url']})")
+    return line
+
+
+def scorer_name(number: int) -> str:
+    """What the scorer of this number, from 1, is called among the processes and in the log."""
+    return "scorer" if number == 1 else f"scorer-{number}"
 
 
 async def _gateway(options: Options, home: Home, processes: Processes, state: State, private: Path, say: Say) -> None:
@@ -98,7 +117,7 @@ async def _gateway(options: Options, home: Home, processes: Processes, state: St
         "GATEWAY_PORT": str(options.port),
         "GATEWAY_INTERNAL_PORT": "0",
         "GATEWAY_WORKERS": str(options.gateway_workers),
-        "GATEWAY_SCORER_URLS": str(state.scorer_url),
+        "GATEWAY_SCORER_URLS": ",".join(state.scorer_urls),
         "GATEWAY_INTERNAL_KEY_FILE": str(private),
         "GATEWAY_POLICY_FILE": os.environ.get("GATEWAY_POLICY_FILE")
         or str(policy.for_stack(home.folder, options.rate)),

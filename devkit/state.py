@@ -34,6 +34,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     name: str = DEFAULT_NAME
     port: int = 8080
     gateway_workers: int = 1
+    scorers: int = 1
     scorer_workers: int | None = None
     store: str | None = None
     rate: str | None = None
@@ -50,6 +51,9 @@ class State(msgspec.Struct, kw_only=True):
     gateway_internal_urls: list[str] = []
     scorer_url: str | None = None
     scorer_internal_url: str | None = None
+    #: Of all scorers, the first among them.
+    scorer_urls: list[str] = []
+    scorer_internal_urls: list[str] = []
     entra_url: str | None = None
     authority: str | None = None
     ca_file: str | None = None

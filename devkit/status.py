@@ -19,16 +19,17 @@ def collect(home: Home) -> dict[str, Any] | None:
     if state is None:
         return None
     state.gateway_internal_urls = _gateway_internal_urls(home, state)
-    inside = _get(state.scorer_internal_url, "/status") or {}
-    workers = [worker["pid"] for worker in inside.get("workers", [])]
-    zygotes = [zygote["pid"] for zygote in inside.get("zygotes", [])]
+    pods = [_get(url, "/status") or {} for url in state.scorer_internal_urls]
+    workers = [worker["pid"] for pod in pods for worker in pod.get("workers", [])]
+    zygotes = [zygote["pid"] for pod in pods for zygote in pod.get("zygotes", [])]
     processes: dict[str, list[int]] = {"supervisor": [state.supervisor]}
     for role in ("gateway", "scorer", "redis", "entra"):
-        found = family(state.sessions.get(role, -1))
+        first = [pid for name, pid in state.sessions.items() if name == role or name.startswith(f"{role}-")]
+        found = sorted({pid for one in first for pid in family(one)})
         processes[role] = [pid for pid in found if pid not in workers and pid not in zygotes]
     models = [
         {key: version.get(key) for key in ("model", "version", "state", "reason")}
-        for version in inside.get("versions", [])
+        for version in next((pod["versions"] for pod in pods if pod.get("versions")), [])
     ]
     shown = {key: value for key, value in msgspec.to_builtins(state).items() if key not in ("sessions", "supervisor")}
     return {
@@ -69,9 +70,9 @@ def _gateway_internal_urls(home: Home, state: State) -> list[str]:
 
 
 def _all_ready(state: State) -> bool:
-    urls = [state.scorer_internal_url, *state.gateway_internal_urls]
+    urls = [*state.scorer_internal_urls, *state.gateway_internal_urls]
     gateway = bool(state.gateway_internal_urls)
-    return state.phase == "ready" and gateway and all(url and _get(url, "/readyz") is not None for url in urls)
+    return state.phase == "ready" and gateway and all(_get(url, "/readyz") is not None for url in urls)
 
 
 def _get(url: str | None, path: str) -> dict[str, Any] | None:
