@@ -5,18 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from load_tests.bench import questions, servers
 from load_tests.bench.line import Line
+from load_tests.bench.openloop import Shot
 from load_tests.bench.plan import Plan
 from load_tests.bench.processes import Roles, Used, per_thousand
 from load_tests.bench.questions import Question, Row
 from load_tests.bench.wrk import Load, Ran
+from scorer.core.frames import join
+from shared.wire import pack_frame
 
 RF = "boston-rf"
+ANOTHER = "another answer"
 
 
 @dataclass(frozen=True)
@@ -53,17 +58,53 @@ class Ground:
         load = Load.of(self.gate.url, question, self.folder)
         return Asked("scoregate", self.gate.url, question, load, self.gate.roles)
 
-    def other(self, name: str, other: servers.Other) -> Asked:
+    def other(self, name: str, other: servers.Other, **headers: str) -> Asked:
         """HAProxy or Plumber, with the same rows and token."""
         with Line(other.url) as line:
             question = questions.plain(self.gate.headers, self.batches, self.answers, line)
+        question = replace(question, headers={**question.headers, **headers})
         return Asked(name, other.url, question, Load.of(other.url, question, self.folder), other.roles)
+
+    def through(self, name: str, other: servers.Other) -> Asked:
+        """Another gateway before the same scorer, asked the same; scorer, workers and Redis are those of the stack."""
+        question = self.ours().question
+        roles = self.gate.roles
+
+        def both() -> dict[str, Sequence[int]]:
+            return {**roles(), **other.roles()}
+
+        return Asked(name, other.url, question, Load.of(other.url, question, self.folder), both)
+
+    def shots(self, headers: dict[str, str] | None = None) -> list[Shot]:
+        """The same for the open-loop generator; what is wrong is the status, or that the answer is another."""
+        question = questions.scoring(self.model, self.gate.headers, self.batches, self.answers)
+        return [
+            Shot(question.path, body, partial(wrong, answer), {**question.headers, **(headers or {})})
+            for body, answer in question.pairs
+        ]
+
+    def straight(self) -> list[Shot]:
+        """The same for a worker's own socket."""
+        signature = self.gate.store.signature(self.model)
+        found = []
+        for rows, values in zip(self.batches, self.answers, strict=True):
+            _, _, body = questions.worker_request(signature, rows).partition(b"\r\n\r\n")
+            answer = join(pack_frame(signature.outputs, [values]))
+            found.append(Shot("/predict", body, partial(wrong, answer), {"X-Rows": str(len(rows))}))
+        return found
 
     def nothing(self, other: servers.Other) -> Asked:
         """The bare Starlette, which is sent the same requests and has one answer for all."""
         ours = self.ours().question
         question = Question(ours.path, ours.headers, [(body, b'{"predictions":[0.0]}') for body, _ in ours.pairs])
         return Asked("starlette", other.url, question, Load.of(other.url, question, self.folder), other.roles)
+
+
+def wrong(answer: bytes, status: int, body: bytes) -> str | None:
+    """None for the right answer; "another answer", or the status."""
+    if status != 200:
+        return str(status)
+    return None if body == answer else ANOTHER
 
 
 def ground(gate: servers.Scoregate, model: str, rows: int, count: int, folder: Path) -> Ground:

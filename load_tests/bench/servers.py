@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
 from devkit import policy, r
 from devkit.entra.directory import API_CLIENT_ID, APP_ID_URI
+from devkit.processes import parse_listening
 from devkit.state import DEV, ROOT
 from load_tests.bench.line import Line
 from load_tests.bench.processes import Roles
@@ -122,6 +123,10 @@ class Scoregate:
             found: dict[str, Any] = json.load(answer)
         return found
 
+    def token_of(self, app: str) -> str:
+        """A token of another app of the stand-in."""
+        return dev("token", "--name", self.name, "--app", app).strip()
+
     def worker_socket(self, model: str) -> str:
         """The unix socket of one of the model's workers. Raises RuntimeError where it has none."""
         for worker in self.inside()["workers"]:
@@ -205,6 +210,32 @@ def scoregate(
     finally:
         dev("down", "--name", name, "--remove")
         rules.unlink(missing_ok=True)
+
+
+@contextmanager
+def without(gate: Scoregate, guards: Sequence[str], folder: Path) -> Iterator[Other]:
+    """Another gateway process before the same scorer, with some of its guards off (`load_tests.bench.without`)."""
+    say(f"starting a gateway without {', '.join(guards) or 'nothing'}")
+    log = folder / f"without-{'-'.join(guards)}.log"
+    argv = [sys.executable, "-m", "load_tests.bench.without", *guards, "--like", str(gate.roles()["gateway"][0])]
+    with _running(argv, os.environ, log) as one:
+        until = time.monotonic() + _UP_WITHIN_S
+        while not (lines := [line for text in log.read_text().splitlines() if (line := parse_listening(text))]):
+            if one.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"the gateway did not come up: {log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        other = Other(lines[0]["url"], {"gateway": [one]})
+        _wait_until_ready(lines[0]["internal_url"], until)
+        yield other
+
+
+def _wait_until_ready(internal_url: str, until: float) -> None:
+    while True:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{internal_url}/readyz", timeout=5):  # noqa: S310
+            return
+        if time.monotonic() > until:
+            raise RuntimeError(f"{internal_url} did not become ready")
+        time.sleep(0.05)
 
 
 # --- what it is compared with

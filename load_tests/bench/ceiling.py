@@ -1,0 +1,70 @@
+"""How near one gateway process comes to a Starlette that does nothing, and what its guards take of its throughput."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from load_tests.bench import servers
+from load_tests.bench.figures import median_of
+from load_tests.bench.ground import RF, figures, ground
+from load_tests.bench.plan import Plan
+from load_tests.bench.report import Result
+from load_tests.bench.servers import say
+from load_tests.bench.verdicts import at_least, at_most, none_wrong
+from load_tests.bench.without import GUARDS
+from load_tests.bench.wrk import Ran
+
+CONNECTIONS = 64
+
+
+def ceiling(plan: Plan) -> Result:
+    """64 connections, one row of Boston's forest: the whole gateway, without its guards (`--full`: each), and the bare one."""
+    seconds, rounds = plan.seconds_or(4, 8), plan.rounds_or(3, 5)
+    off: dict[str, tuple[str, ...]] = {"without guards": GUARDS}
+    if plan.full:
+        off |= {f"without {guard}": (guard,) for guard in GUARDS}
+    runs: dict[str, list[tuple[Ran, dict[str, float]]]] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        gate = stack.enter_context(servers.scoregate(servers.store(), workers=plan.workers))
+        place = ground(gate, RF, 1, 64, folder)
+        ways = [place.ours()]
+        ways += [
+            place.through(n, stack.enter_context(servers.without(gate, guards, folder))) for n, guards in off.items()
+        ]
+        ways.append(place.nothing(stack.enter_context(servers.noop(folder))))
+        for way in ways:
+            way.run(CONNECTIONS, 2)
+        for number in range(rounds):
+            for way in ways:
+                say(f"round {number + 1} of {rounds}: {way.name}, {seconds:g} s")
+                runs.setdefault(way.name, []).append(way.run(CONNECTIONS, seconds))
+    per_s = {name: [ran.per_s for ran, _ in found] for name, found in runs.items()}
+
+    def share(name: str, of: str) -> float:
+        return 100 * statistics.median(a / b for a, b in zip(per_s[name], per_s[of], strict=True))
+
+    rows: list[dict[str, Any]] = [
+        {"": name, **median_of([figures(ran) for ran, _ in found]), "% of bare": share(name, "starlette")}
+        for name, found in runs.items()
+    ]
+    checked = [ran for name, found in runs.items() for ran, _ in found if name != "starlette"]
+    return Result(
+        "ceiling",
+        [
+            (f"{CONNECTIONS} connections, one row, medians of {rounds}", rows),
+            (
+                "CPU seconds per thousand requests",
+                [{"": name, **median_of([cost for _, cost in found])} for name, found in runs.items()],
+            ),
+        ],
+        [
+            at_least("throughput over bare Starlette's", share("scoregate", "starlette"), 25, " %", 35),
+            at_most("what the guards take of the throughput", 100 - share("scoregate", "without guards"), 20, " %"),
+            none_wrong(sum(ran.failed for ran in checked), sum(ran.requests for ran in checked)),
+        ],
+    )

@@ -1,0 +1,101 @@
+"""Five times what it can do, in an open loop: what is still answered, how fast the rest is refused, what a quiet caller notices."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from load_tests.bench import servers
+from load_tests.bench.figures import percentile
+from load_tests.bench.ground import ANOTHER, RF, Ground, ground
+from load_tests.bench.openloop import NOT_SENT, Gun, Report
+from load_tests.bench.plan import Plan
+from load_tests.bench.report import Result
+from load_tests.bench.servers import say
+from load_tests.bench.verdicts import at_least, at_most, none_wrong
+from load_tests.bench.watch import Held, watching
+
+TIMES = 5
+DEADLINE_MS = 1000
+QUIET_PER_S = 20
+#: More than the gateway's own places; each is a connection of the generator's.
+AT_ONCE = 6000
+FLAT_PERCENT = 5
+
+
+def overload(plan: Plan) -> Result:
+    """A flood of one caller at five times the peak with a deadline of 1 s, and a quiet caller beside it."""
+    seconds = plan.seconds_or(20, 60)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with tempfile.TemporaryDirectory() as name, servers.scoregate(servers.store(), workers=plan.workers) as gate:
+        place = ground(gate, RF, 1, 64, Path(name))
+        ours = place.ours()
+        peak = 0.0
+        for connections in (32, 64, 256):
+            ours.run(connections, 1)
+            peak = max(peak, ours.run(connections, 4)[0].per_s)
+        say(f"peak {peak:.0f}/s; now {TIMES * peak:.0f}/s for {seconds:g} s, and {QUIET_PER_S}/s of a quiet caller")
+        flood, quiet, held = uvloop.run(_both(place, TIMES * peak, seconds))
+    refused = [s for status in ("429", "503") for s in flood.failed_s.get(status, [])]
+    accepted_s = flood.took_s
+    goodput = (flood.right + quiet.right) / seconds
+    after_s = seconds / 4
+    lost = 100 * quiet.failed / max(1, quiet.intended)
+    another = flood.failures[ANOTHER] + quiet.failures[ANOTHER]
+    rows: list[dict[str, Any]] = [
+        {
+            "": who,
+            "asked per s": report.intended / seconds,
+            "right per s": report.right / seconds,
+            "p50 ms": report.percentile_ms(50),
+            "p99 ms": report.percentile_ms(99),
+            "not answered rightly": dict(report.failures),
+        }
+        for who, report in (("flood", flood), ("quiet", quiet))
+    ]
+    late_ms = 1000 * flood.latest_start_s
+    growth = [held.growth(pid, after_s) for pid in held.lasting(after_s) if held.role[pid] in ("gateway", "scorer")]
+    return Result(
+        "overload",
+        [
+            (f"{TIMES} times the peak of {peak:.0f}/s for {seconds:g} s ({accepted_s:.1f} s to the last answer)", rows),
+            (f"memory; the generator's latest start {late_ms:.0f} ms late", held.rows(after_s)),
+        ],
+        [
+            at_least("goodput over the peak", 100 * goodput / peak, 90, " %"),
+            at_most("accepted p99", flood.percentile_ms(99), DEADLINE_MS, " ms"),
+            at_most("refusals p50", 1000 * percentile(refused, 50), 20, " ms"),
+            at_most("neither right nor refused, of the flood", 100 * _neither(flood), 1, " %"),
+            at_most("growth of gateway and scorer", max(growth, default=float("nan")), FLAT_PERCENT, " %"),
+            at_most("the quiet caller's losses", lost, 1, " %"),
+            none_wrong(another, flood.right + quiet.right),
+        ],
+    )
+
+
+async def _both(place: Ground, rate_per_s: float, seconds: float) -> tuple[Report, Report, Held]:
+    timeout = {"X-Request-Timeout-Ms": str(DEADLINE_MS)}
+    loud = place.shots(timeout)
+    soft = place.shots({**timeout, "Authorization": f"Bearer {await asyncio.to_thread(place.gate.token_of, 'all-v1')}"})
+    async with (
+        Gun(place.gate.url, timeout_s=10, at_once=AT_ONCE) as flooding,
+        Gun(place.gate.url, timeout_s=10) as asking,
+        watching(place.gate.roles, 2) as held,
+    ):
+        flood, quiet = await asyncio.gather(
+            flooding.fire(loud, rate_per_s=rate_per_s, seconds=seconds),
+            asking.fire(soft, rate_per_s=QUIET_PER_S, seconds=seconds),
+        )
+    return flood, quiet, held
+
+
+def _neither(report: Report) -> float:
+    """The share that was neither answered rightly nor refused as full (429, 503) or too late (504); not sent is not answered."""
+    clear = report.right + sum(report.failures[status] for status in ("429", "503", "504"))
+    return 1 - clear / max(1, report.intended - report.failures[NOT_SENT])

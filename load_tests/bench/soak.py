@@ -1,0 +1,58 @@
+"""A fixed 70 % of the peak for a long time: what grows that should not."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+
+import uvloop
+
+from load_tests.bench import servers
+from load_tests.bench.ground import ANOTHER, RF, Ground, ground
+from load_tests.bench.openloop import Gun, Report
+from load_tests.bench.plan import Plan
+from load_tests.bench.report import Result
+from load_tests.bench.servers import say
+from load_tests.bench.verdicts import at_most, none_wrong
+from load_tests.bench.watch import Held, watching
+
+SHARE = 0.7
+
+
+def soak(plan: Plan) -> Result:
+    """`--seconds` of 70 % of what it can do (60; --full: 600): memory and open files of each process, failures, latencies."""
+    seconds = plan.seconds or (600 if plan.full else 60)
+    after_s = min(60.0, seconds / 4)
+    with tempfile.TemporaryDirectory() as name, servers.scoregate(servers.store(), workers=plan.workers) as gate:
+        place = ground(gate, RF, 1, 64, Path(name))
+        rate, report, held = uvloop.run(_steady(place, seconds))
+    figures = report.figures()
+    grown = max((held.growth(pid, after_s) for pid in held.lasting(after_s)), default=math.nan)
+    files = max((held.files(pid, after_s) for pid in held.lasting(after_s)), default=math.nan)
+    replaced = len(held.samples) - len(held.lasting(after_s))
+    return Result(
+        "soak",
+        [
+            (f"{rate:.0f} requests a second, {100 * SHARE:.0f} % of the peak, for {seconds:g} s", [figures]),
+            (f"processes, after the first {after_s:g} s ({replaced} came or went)", held.rows(after_s)),
+        ],
+        [
+            at_most("growth of the process that grew most", grown, 2, " %"),
+            at_most("descriptors of the process that gained most", files, 2),
+            at_most("requests that failed", report.failed, 0),
+            none_wrong(report.failures[ANOTHER], report.right),
+        ],
+    )
+
+
+async def _steady(place: Ground, seconds: float) -> tuple[float, Report, Held]:
+    shots = place.shots()
+    async with Gun(place.gate.url) as gun:
+        await gun.flood(shots, callers=64, seconds=2)
+        most = await gun.flood(shots, callers=64, seconds=5)
+        rate = SHARE * most.right / most.took_s
+        say(f"peak {most.right / most.took_s:.0f}/s; now {rate:.0f}/s for {seconds:g} s")
+        async with watching(place.gate.roles, 5 if seconds > 120 else 1) as held:
+            report = await gun.fire(shots, rate_per_s=rate, seconds=seconds)
+    return rate, report, held

@@ -1,0 +1,81 @@
+"""What processes hold while a load runs: memory and open files, sampled in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from load_tests.bench.figures import growth_percent
+from load_tests.bench.processes import Roles, open_files, pss_mib
+
+
+@dataclass
+class Held:
+    """Samples of each process: (seconds since the start, MiB, descriptors)."""
+
+    role: dict[int, str] = field(default_factory=dict)
+    samples: dict[int, list[tuple[float, float, int]]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def growth(self, pid: int, after_s: float) -> float:
+        """Of its memory, in percent."""
+        return growth_percent([(at, mib) for at, mib, _ in self.samples[pid]], after_s)
+
+    def files(self, pid: int, after_s: float) -> float:
+        """Descriptors it has more at the end than after that time: medians of the quarters, as `growth_percent`."""
+        counts = [n for at, _, n in self.samples[pid] if at >= after_s]
+        quarter = max(1, len(counts) // 4)
+        return sorted(counts[-quarter:])[quarter // 2] - sorted(counts[:quarter])[quarter // 2] if counts else 0.0
+
+    def lasting(self, after_s: float) -> list[int]:
+        """Processes that lived from then to the end."""
+        end = 0.9 * self.seconds
+        return [pid for pid, taken in self.samples.items() if taken[0][0] <= after_s and taken[-1][0] >= end]
+
+    def rows(self, after_s: float) -> list[dict[str, Any]]:
+        """For a table."""
+        return [
+            {
+                "": f"{self.role[pid]} {pid}",
+                "MiB after start": next(mib for at, mib, _ in self.samples[pid] if at >= after_s),
+                "MiB at the end": self.samples[pid][-1][1],
+                "growth %": round(self.growth(pid, after_s), 2),
+                "files more": self.files(pid, after_s),
+            }
+            for pid in self.lasting(after_s)
+        ]
+
+
+@asynccontextmanager
+async def watching(roles: Roles, every_s: float) -> AsyncIterator[Held]:
+    """Samples until the block ends."""
+    held = Held()
+    began = time.monotonic()
+
+    def sample() -> None:
+        found = roles()
+        at = time.monotonic() - began
+        for role, pids in found.items():
+            for pid in pids:
+                if mib := pss_mib(pid):
+                    held.role[pid] = role
+                    held.samples.setdefault(pid, []).append((at, mib, open_files(pid)))
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.to_thread(sample)
+            await asyncio.sleep(every_s)
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield held
+    finally:
+        held.seconds = time.monotonic() - began
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
