@@ -36,7 +36,7 @@ BENCHMARKS = (
     Benchmark("guarded", "throughput and p99 at 64 connections against HAProxy over plain Plumber", 1, 2.5),
     Benchmark("added", "what one caller's request takes more than straight to R, and than by HAProxy", 0.5, 1),
     Benchmark("ceiling", "one gateway process against a Starlette that does nothing, and without its guards", 1, 4),
-    Benchmark("overload", "five times the peak in an open loop, with a quiet caller beside the flood", 1, 1.5),
+    Benchmark("overload", "five times the peak in an open loop, with a quiet caller beside the flood", 1.5, 3),
     Benchmark("pods", "three scorers: even shares; one killed and one stopped under load, and both back", 1.5, 2.5),
     Benchmark("soak", "memory, open files and failures at 70 % of the peak, for --seconds", 1.5, 11),
     Benchmark("compare", "all five side by side: models, rows, connections, CPU of each process", 4, 60),

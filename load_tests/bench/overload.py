@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from load_tests.bench.figures import percentile
 from load_tests.bench.ground import ANOTHER, RF, Ground, ground
 from load_tests.bench.openloop import NOT_SENT, Gun, Report
 from load_tests.bench.plan import Plan
+from load_tests.bench.processes import Used
 from load_tests.bench.report import Result
 from load_tests.bench.servers import say
 from load_tests.bench.verdicts import at_least, at_most, none_wrong
@@ -29,25 +32,37 @@ FLAT_PERCENT = 5
 
 
 def overload(plan: Plan) -> Result:
-    """A flood of one caller at five times the peak with a deadline of 1 s, and a quiet caller beside it."""
-    seconds = plan.seconds_or(20, 60)
+    """A flood of one caller at five times the peak with a deadline of 1 s, and a quiet caller beside it. Two cases:
+
+    *merged*: as it is. The gateway is what is full, and refusing costs what answering needs; the generator takes its share, too.
+    *alone*: no request shares a call, one worker: R is what is full, and there are cores left to refuse with.
+    """
+    seconds = plan.seconds_or(15, 60)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with tempfile.TemporaryDirectory() as name, servers.scoregate(servers.store(), workers=plan.workers) as gate:
-        place = ground(gate, RF, 1, 64, Path(name))
-        ours = place.ours()
-        peak = 0.0
-        for connections in (32, 64, 256):
-            ours.run(connections, 1)
-            peak = max(peak, ours.run(connections, 4)[0].per_s)
-        say(f"peak {peak:.0f}/s; now {TIMES * peak:.0f}/s for {seconds:g} s, and {QUIET_PER_S}/s of a quiet caller")
-        flood, quiet, held = uvloop.run(_both(place, TIMES * peak, seconds))
+    result = Result("overload")
+    for case, coalesce, workers in (("merged", "shared", plan.workers), ("alone", "off", 1)):
+        with (
+            tempfile.TemporaryDirectory() as name,
+            servers.scoregate(servers.store(), workers=workers, coalesce=coalesce) as gate,
+        ):
+            _case(case, ground(gate, RF, 1, 64, Path(name)), seconds, result)
+    return result
+
+
+def _case(case: str, place: Ground, seconds: float, result: Result) -> None:
+    """Measures one and adds it to the result."""
+    ours = place.ours()
+    peak = 0.0
+    for connections in (32, 64, 256):
+        ours.run(connections, 1)
+        peak = max(peak, ours.run(connections, 4)[0].per_s)
+    say(f"{case}: peak {peak:.0f}/s; now {TIMES * peak:.0f}/s for {seconds:g} s, and {QUIET_PER_S}/s of a quiet caller")
+    before, began = Used.now(place.gate.roles), time.process_time()
+    flood, quiet, held = uvloop.run(_both(place, TIMES * peak, seconds))
+    used = Used.now(place.gate.roles).since(before) | {"generator": time.process_time() - began}
     refused = [s for status in ("429", "503") for s in flood.failed_s.get(status, [])]
-    accepted_s = flood.took_s
-    goodput = (flood.right + quiet.right) / seconds
     after_s = seconds / 4
-    lost = 100 * quiet.failed / max(1, quiet.intended)
-    another = flood.failures[ANOTHER] + quiet.failures[ANOTHER]
     rows: list[dict[str, Any]] = [
         {
             "": who,
@@ -59,24 +74,26 @@ def overload(plan: Plan) -> Result:
         }
         for who, report in (("flood", flood), ("quiet", quiet))
     ]
-    late_ms = 1000 * flood.latest_start_s
+    cores = {"": "cores in use"} | {role: seconds_used / flood.took_s for role, seconds_used in used.items()}
     growth = [held.growth(pid, after_s) for pid in held.lasting(after_s) if held.role[pid] in ("gateway", "scorer")]
-    return Result(
-        "overload",
-        [
-            (f"{TIMES} times the peak of {peak:.0f}/s for {seconds:g} s ({accepted_s:.1f} s to the last answer)", rows),
-            (f"memory; the generator's latest start {late_ms:.0f} ms late", held.rows(after_s)),
-        ],
-        [
-            at_least("goodput over the peak", 100 * goodput / peak, 90, " %"),
-            at_most("accepted p99", flood.percentile_ms(99), DEADLINE_MS, " ms"),
-            at_most("refusals p50", 1000 * percentile(refused, 50), 20, " ms"),
-            at_most("neither right nor refused, of the flood", 100 * _neither(flood), 1, " %"),
-            at_most("growth of gateway and scorer", max(growth, default=float("nan")), FLAT_PERCENT, " %"),
-            at_most("the quiet caller's losses", lost, 1, " %"),
-            none_wrong(another, flood.right + quiet.right),
-        ],
-    )
+    late_ms = 1000 * flood.latest_start_s
+    result.tables += [
+        (
+            f"{case}: {TIMES} times the peak of {peak:.0f}/s for {seconds:g} s; the generator was {late_ms:.0f} ms late at most",
+            rows,
+        ),
+        (f"{case}: CPU", [cores]),
+        (f"{case}: memory", held.rows(after_s)),
+    ]
+    result.verdicts += [
+        at_least(f"{case}: goodput over the peak", 100 * (flood.right + quiet.right) / seconds / peak, 90, " %"),
+        at_most(f"{case}: accepted p99", flood.percentile_ms(99), DEADLINE_MS, " ms"),
+        at_most(f"{case}: refusals p50", 1000 * percentile(refused, 50), 20, " ms"),
+        at_most(f"{case}: neither right nor refused, of the flood", 100 * _neither(flood), 1, " %"),
+        at_most(f"{case}: growth of gateway and scorer", max(growth, default=math.nan), FLAT_PERCENT, " %"),
+        at_most(f"{case}: the quiet caller's losses", 100 * quiet.failed / max(1, quiet.intended), 1, " %"),
+        none_wrong(flood.failures[ANOTHER] + quiet.failures[ANOTHER], flood.right + quiet.right),
+    ]
 
 
 async def _both(place: Ground, rate_per_s: float, seconds: float) -> tuple[Report, Report, Held]:

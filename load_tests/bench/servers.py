@@ -176,8 +176,8 @@ def scoregate(
     *,
     workers: int = 2,
     options: Sequence[str] = (),
-    limits: Mapping[str, Any] | None = None,
     beside: int = 0,
+    coalesce: str = "shared",
     **settings: str,
 ) -> Iterator[Scoregate]:
     """A stack of our own. Every limit is on (calls, rows, concurrent, quota) and so high that no load here reaches it.
@@ -189,7 +189,8 @@ def scoregate(
     document = yaml.safe_load(policy.FILE.read_text(encoding="utf-8"))
     document["defaults"] |= {
         "rate": "100000000/minute", "rows": "900000000/minute", "concurrent": 100_000, "quota": "900000000000 rows/day",
-    } | dict(limits or {})  # fmt: skip
+    }  # fmt: skip
+    document["models"]["*"]["coalesce"] = coalesce
     rules.write_text(yaml.safe_dump(document), encoding="utf-8")
     given = (
         "--detach",
