@@ -32,7 +32,10 @@ class Missing(StrEnum):
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One column. `levels` only for factors (codes are 1-based in their order); `range` is information, never a rule."""
+    """One column, or one input or output of a function. `levels` only for factors (codes are 1-based in their order).
+
+    `range` is information, never a rule. `vector` only in functions: any number of values, where others have one.
+    """
 
     name: str
     type: Type
@@ -41,17 +44,30 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ordered: bool = False
     range: tuple[float | str, float | str] | None = None
     missing: Missing | None = None
+    vector: bool = False
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
-    """Inputs and outputs in order. `vector`: one output column, answered as bare values; `table`: one object per row."""
+    """Inputs and outputs in order.
+
+    `vector`: one output column, answered as bare values; `table`: one object per row; `function`: no rows, but named inputs to
+    named outputs, each a single value or a vector of its own length.
+    """
 
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
-    kind: str = "vector"  # "vector" or "table"
+    kind: str = "vector"  # "vector", "table" or "function"
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is called with inputs, not scored with rows."""
+        return self.kind == "function"
 
     def takes_all_that(self, older: Signature) -> bool:
-        """Whether every row that `older` takes is taken here too, with the same outputs: the rule for a silent default."""
+        """Whether every row (or call) that `older` takes is taken here too, with the same outputs.
+
+        The rule for a silent default.
+        """
         mine = {field.name: field for field in self.inputs}
         theirs = {field.name: field for field in older.inputs}
         if mine.keys() != theirs.keys():
@@ -60,9 +76,9 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
             new = mine[name]
             if new.type is not old.type and (old.type, new.type) != (Type.INTEGER, Type.DOUBLE):
                 return False
-            if old.nullable and not new.nullable:
+            if (old.nullable and not new.nullable) or old.vector is not new.vector:
                 return False
             if not set(old.levels) <= set(new.levels):
                 return False
-        old_outputs = [(field.name, field.type) for field in older.outputs]
-        return self.kind == older.kind and old_outputs == [(field.name, field.type) for field in self.outputs]
+        old_outputs = [(field.name, field.type, field.vector) for field in older.outputs]
+        return self.kind == older.kind and old_outputs == [(f.name, f.type, f.vector) for f in self.outputs]

@@ -13,7 +13,12 @@ concatenation of their buffers, splitting is slicing: no value is ever parsed be
 Strings are lengths and text apart, not OIP's BYTES with a length before each: R reads both with one vectorised call
 (`readBin`, `readChar`) where BYTES needs a loop over rows. `__items` (INT32) comes last: how many rows each item has; they
 sum to the rows. In an answer only the items that succeeded have rows; a failed item's size is 0 and its error stands in
-`parameters.errors`. Source of the form: the OIP v2 binary data extension (KServe, Triton).
+`parameters.errors`.
+
+A function's call is a frame of one row. A vector in it comes after an INT32 `__size.NAME`, how many values the row has of it;
+then its tensors as above, with that many values instead of one per row.
+
+Source of the form: the OIP v2 binary data extension (KServe, Triton).
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
 import msgspec
@@ -39,6 +44,7 @@ HEADER_LENGTH = "inference-header-content-length"
 CONTENT_TYPE = "application/octet-stream"
 ITEMS = "__items"
 LENGTH_PREFIX = "__len."
+SIZE_PREFIX = "__size."
 _FLOATS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
 _WIDTH = {"FP64": 8, "INT32": 4, "UINT8": 1}
 
@@ -51,11 +57,12 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One buffer of a frame: `rows` long, or (`text`) as long as the lengths before it say."""
+    """One buffer of a frame: `rows` long, or as long as the lengths (`text`) or sizes (`vector`) before it say."""
 
     name: str
     datatype: str
     text: bool = False
+    vector: bool = False
 
     @property
     def width(self) -> int:
@@ -67,11 +74,13 @@ def tensor_specs(fields: Iterable[Field]) -> tuple[TensorSpec, ...]:
     """The buffers of a frame of these columns, in order."""
     specs: list[TensorSpec] = []
     for field in fields:
+        if field.vector:
+            specs.append(TensorSpec(SIZE_PREFIX + field.name, "INT32"))
         if field.type is Type.STRING:
-            specs.append(TensorSpec(LENGTH_PREFIX + field.name, "INT32"))
+            specs.append(TensorSpec(LENGTH_PREFIX + field.name, "INT32", vector=field.vector))
             specs.append(TensorSpec(field.name, "UINT8", text=True))
         else:
-            specs.append(TensorSpec(field.name, "FP64" if field.type in _FLOATS else "INT32"))
+            specs.append(TensorSpec(field.name, "FP64" if field.type in _FLOATS else "INT32", vector=field.vector))
     return tuple(specs)
 
 
@@ -166,10 +175,40 @@ def pack_frame(fields: Sequence[Field], columns: Sequence[Sequence[float | int |
     return Frame(rows, tuple(b for f, v in zip(fields, columns, strict=True) for b in pack(f, v)))
 
 
+def pack_call(fields: Sequence[Field], values: Sequence[Sequence[float | int | bool | str | None]]) -> Frame:
+    """The frame of a function's call, from one list per input or output, each of its own length."""
+    return call_frame(fields, [(len(v), pack(f, v)) for f, v in zip(fields, values, strict=True)])
+
+
+def call_frame(fields: Sequence[Field], packed: Iterable[tuple[int, Sequence[Buffer]]]) -> Frame:
+    """As `pack_call`, from how many values each has and its buffers."""
+    buffers: list[Buffer] = []
+    for field, (size, parts) in zip(fields, packed, strict=True):
+        if field.vector:
+            buffers.append(array("i", (size,)).tobytes())
+        elif size != 1:
+            raise WireError(f"{field.name} has {size} values, not one")
+        buffers += parts
+    return Frame(1, tuple(buffers))
+
+
+def call_values(fields: Sequence[Field], frame: Frame) -> list[tuple[int, tuple[Buffer, ...]]]:
+    """The inverse of `call_frame`. Raises WireError where the frame is not one call."""
+    if frame.rows != 1 or len(frame.buffers) != len(tensor_specs(fields)):
+        raise WireError("the frame is not one call")
+    buffers, values = iter(frame.buffers), []
+    for field in fields:
+        size = array("i", bytes(next(buffers)))[0] if field.vector else 1
+        values.append((size, tuple(islice(buffers, 2 if field.type is Type.STRING else 1))))
+    return values
+
+
 def unpack_frame(fields: Sequence[Field], frame: Frame) -> list[list[float | int | bool | str | None]]:
     """One list per column."""
     buffers, columns = iter(frame.buffers), []
     for field in fields:
+        if field.vector:
+            next(buffers)
         count = 2 if field.type is Type.STRING else 1
         columns.append(unpack(field, [next(buffers) for _ in range(count)]))
     return columns
@@ -186,7 +225,10 @@ def merge(frames: Sequence[Frame]) -> Frame:
 
 
 def split(specs: Sequence[TensorSpec], frame: Frame, sizes: Sequence[int]) -> list[Frame]:
-    """The inverse of `merge`: one frame per size. Raises WireError unless the sizes sum to the rows."""
+    """The inverse of `merge`: one frame per size. Raises WireError unless the sizes sum to the rows.
+
+    Of a function's calls there is only ever one: a frame with vectors is not split.
+    """
     if sum(sizes) != frame.rows or min(sizes, default=0) < 0:
         raise WireError(f"items of {sum(sizes)} rows in a frame of {frame.rows}")
     if len(sizes) == 1:
@@ -316,6 +358,16 @@ def decode_response(specs: Sequence[TensorSpec], body: Buffer, header_length: in
     return Answer(response.model_name, response.model_version, frame, items, response.parameters.errors)
 
 
+def vector_size_of(sizes: Buffer) -> int:
+    """How many values a vector has, from its `__size.` tensor: of one call, or of none. Raises WireError."""
+    found = array("i", bytes(sizes))
+    if len(found) > 1:
+        raise WireError("calls with vectors go one by one")
+    if found and found[0] < 0:
+        raise WireError("a vector has a negative size")
+    return found[0] if found else 0
+
+
 def _frame(specs: Sequence[TensorSpec], tensors: Sequence[_Tensor], data: memoryview) -> tuple[Frame, list[int]]:
     expected = [(s.name, s.datatype) for s in specs] + [(ITEMS, "INT32")]
     if [(t.name, t.datatype) for t in tensors] != expected:
@@ -323,7 +375,7 @@ def _frame(specs: Sequence[TensorSpec], tensors: Sequence[_Tensor], data: memory
     buffers: list[memoryview] = []
     at = 0
     rows: int | None = None
-    text_bytes = 0
+    text_bytes = vector_size = 0
     for index, tensor in enumerate(tensors):
         size = tensor.parameters.binary_data_size
         if size is None or size != tensor.shape[0] * _WIDTH[tensor.datatype] or at + size > len(data) or size < 0:
@@ -334,10 +386,15 @@ def _frame(specs: Sequence[TensorSpec], tensors: Sequence[_Tensor], data: memory
             if specs[index].text:
                 if size != text_bytes:
                     raise WireError(f"{tensor.name}: lengths and text disagree")
+            elif specs[index].vector:
+                if tensor.shape[0] != vector_size:
+                    raise WireError(f"{tensor.name}: sizes and values disagree")
             elif rows is not None and rows != tensor.shape[0]:
                 raise WireError("columns differ in length")
             else:
                 rows = tensor.shape[0]
+                if tensor.name.startswith(SIZE_PREFIX):
+                    vector_size = vector_size_of(buffer)
             if tensor.name.startswith(LENGTH_PREFIX):
                 lengths = array("i", bytes(buffer))
                 if any(n < 0 and n != NA_INTEGER for n in lengths):

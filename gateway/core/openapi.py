@@ -58,7 +58,14 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
+def value_schema(field: Field) -> dict[str, Any]:
+    """The JSON schema of a function's input or output: a single value, or an array of them."""
+    return {"type": "array", "items": field_schema(field)} if field.vector else field_schema(field)
+
+
 def _request_schema(entry: VersionEntry) -> dict[str, Any]:
+    if entry.signature.is_function:
+        return _object({"inputs": _object({field.name: value_schema(field) for field in entry.signature.inputs})})
     fields = {field.name: field_schema(field) for field in entry.signature.inputs}
     arrays = {name: {"type": "array", "items": schema, "minItems": 1} for name, schema in fields.items()}
     return {
@@ -70,15 +77,13 @@ def _request_schema(entry: VersionEntry) -> dict[str, Any]:
 
 
 def _response_schema(entry: VersionEntry) -> dict[str, Any]:
+    head = {"model": {"type": "string", "const": entry.model}, "version": {"type": "string", "const": entry.version}}
+    if entry.signature.is_function:
+        return _object(head | {"outputs": _object({f.name: value_schema(f) for f in entry.signature.outputs})})
     outputs = {field.name: field_schema(field) for field in entry.signature.outputs}
     one = next(iter(outputs.values())) if entry.signature.kind == "vector" else _object(outputs)
-    return _object(
-        {
-            "model": {"type": "string", "const": entry.model},
-            "version": {"type": "string", "const": entry.version},
-            "predictions": {"type": "array", "items": one, "description": "One per row, in the order of the rows."},
-        }
-    )
+    described = {"type": "array", "items": one, "description": "One per row, in the order of the rows."}
+    return _object(head | {"predictions": described})
 
 
 def _responses(ok: dict[str, Any], errors: Iterable[str]) -> dict[str, Any]:
@@ -97,20 +102,29 @@ def _ok(description: str, schema: dict[str, Any], example: Any = None) -> dict[s
 
 def _score(entry: VersionEntry, *, by_default: bool) -> dict[str, Any]:
     request: dict[str, Any] = {"schema": _request_schema(entry)}
-    if (example := example_request(entry)) is not None:
+    function = entry.signature.is_function
+    example = example_request(entry)
+    if example is not None and function:
+        request["examples"] = {"inputs": {"value": example}}
+    elif example is not None:
         columns = {name: [row[name] for row in example["rows"]] for name in example["rows"][0]}
         request["examples"] = {"rows": {"value": example}, "columns": {"value": {"columns": columns}}}
     which = f"version {entry.version}" + (", which serves by default" if by_default else "")
     return {
         "post": {
             "tags": [entry.model],
-            "summary": f"Score with {entry.model}, {which}",
+            "summary": f"{'Call' if function else 'Score with'} {entry.model}, {which}",
             "description": entry.description,
             "operationId": f"score_{entry.model}" + ("" if by_default else f"_{entry.version}"),
             "parameters": [{"$ref": "#/components/parameters/Timeout"}, {"$ref": "#/components/parameters/RequestId"}],
             "requestBody": {"required": True, "content": {"application/json": request}},
             "responses": _responses(
-                _ok("One prediction per row.", _response_schema(entry), example_response(entry)), _ERRORS
+                _ok(
+                    "The function's outputs." if function else "One prediction per row.",
+                    _response_schema(entry),
+                    example_response(entry),
+                ),
+                _ERRORS,
             ),
         }
     }

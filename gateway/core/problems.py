@@ -22,8 +22,8 @@ MAX_ECHO = 60
 
 #: Every code a problem may carry, with what it means; docs/reference/requests.md is held against this.
 CODES = {
-    "missing_column": "a column of the model is not there",
-    "unknown_column": "the model has no such column",
+    "missing_column": "a column of the model, or an input of the function, is not there",
+    "unknown_column": "the model has no such column, or the function no such input",
     "duplicate_key": "the same key twice in one object",
     "missing_member": "a member that the request needs is not there",
     "unknown_member": "the request takes no such member",

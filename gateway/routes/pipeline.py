@@ -237,7 +237,7 @@ class Pipeline:
         frame, wanted = await self._read(form, asked, headers, receive, within_s, clock)
         clock.enter("admit", time.monotonic())
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
-        with await self.admission.admit(key, limits, rows=frame.rows, lease_ms=lease_ms) as ticket:
+        with await self.admission.admit(key, limits, rows=contract.cost_rows(frame), lease_ms=lease_ms) as ticket:
             clock.enter("wait", time.monotonic())
             answered: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
             waiting = Waiting(contract, asked.pods, request, answered, asked.served.entry.retry)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.core.contract import Contract, encode_v1_steps
+from gateway.core.contract import Contract
 from gateway.core.contract.catalogue_form import model_form
 from gateway.core.contract.tokens import Steps
 from gateway.routes.pipeline import Headers, Pipeline
@@ -22,7 +22,7 @@ _JSON = (b"content-type", b"application/json")
 
 
 class V1Form:
-    """`{"rows": …}` or `{"columns": …}` in; `{"model", "version", "predictions"}` out."""
+    """`{"rows": …}` or `{"columns": …}` in, `{"model", "version", "predictions"}` out; of functions `inputs` and `outputs`."""
 
     def content_type(self, headers: dict[bytes, bytes]) -> None:
         """JSON only, in UTF-8."""
@@ -38,7 +38,7 @@ class V1Form:
 
     def write(self, contract: Contract, frame: Frame, asked: Any) -> Steps[tuple[Headers, bytes]]:  # noqa: ARG002
         """The answer."""
-        return [_JSON], (yield from encode_v1_steps(contract, frame))
+        return [_JSON], (yield from contract.write_v1_steps(frame))
 
 
 class Score:

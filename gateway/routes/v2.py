@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from gateway.core.contract import Contract
 from gateway.core.contract.oip import v2_model_metadata, v2_repository_index, v2_server_metadata
-from gateway.core.contract.oip_answer import encode_v2_steps
 from gateway.core.contract.oip_request import OipRequest
 from gateway.core.contract.tokens import Steps
 from gateway.middleware.errors import request_id
@@ -52,7 +51,7 @@ class V2Form:
 
     def write(self, contract: Contract, frame: Frame, asked: OipRequest) -> Steps[tuple[Headers, bytes]]:
         """The answer, binary where binary was asked for."""
-        length, body = yield from encode_v2_steps(contract, frame, asked)
+        length, body = yield from contract.write_v2_steps(frame, asked)
         if length is None:
             return [(b"content-type", b"application/json")], body
         return [(b"content-type", b"application/octet-stream"), (_LENGTH, str(length).encode())], body

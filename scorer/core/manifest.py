@@ -15,7 +15,7 @@ import msgspec
 
 from shared.catalogue import version_key
 from shared.signature import Field, Signature, Type
-from shared.wire import Frame, WireError, pack_frame
+from shared.wire import Frame, WireError, pack_call, pack_frame
 
 FORMAT = "scoregate.model/1"
 MAX_COLUMN_NAME = 128
@@ -118,8 +118,13 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
     _check_fields("output", manifest.signature.outputs)
     if not manifest.signature.outputs:
         raise ManifestError("the signature has no output")
-    if manifest.signature.kind not in {"vector", "table"}:
-        raise ManifestError(f"the signature's kind is {manifest.signature.kind!r}, not vector or table")
+    if manifest.signature.kind not in {"vector", "table", "function"}:
+        raise ManifestError(f"the signature's kind is {manifest.signature.kind!r}, not vector, table or function")
+    if manifest.signature.is_function:
+        if manifest.batchable:
+            raise ManifestError("a function's calls are not batchable, but the manifest says so")
+    elif any(field.vector for field in (*manifest.signature.inputs, *manifest.signature.outputs)):
+        raise ManifestError("only a function's inputs and outputs may be vectors")
     return manifest
 
 
@@ -152,9 +157,12 @@ def _check_fields(side: str, fields: Sequence[Field]) -> None:
 
 
 def example_frames(manifest: Manifest) -> tuple[Frame, Frame]:
-    """The example's inputs and outputs as frames of the same rows, at least one. Raises ManifestError."""
-    inputs = _example_frame("inputs", manifest.signature.inputs, manifest.example.inputs)
-    outputs = _example_frame("outputs", manifest.signature.outputs, manifest.example.outputs)
+    """The example's inputs and outputs as frames of the same rows, at least one. Raises ManifestError.
+
+    Of a function it is one call.
+    """
+    inputs = _example_frame("inputs", manifest.signature, manifest.signature.inputs, manifest.example.inputs)
+    outputs = _example_frame("outputs", manifest.signature, manifest.signature.outputs, manifest.example.outputs)
     if manifest.signature.inputs and inputs.rows != outputs.rows:
         raise ManifestError(f"the example has {inputs.rows} rows of inputs and {outputs.rows} of outputs")
     if not outputs.rows:
@@ -162,11 +170,13 @@ def example_frames(manifest: Manifest) -> tuple[Frame, Frame]:
     return Frame(outputs.rows, inputs.buffers), outputs
 
 
-def _example_frame(side: str, fields: Sequence[Field], columns: Mapping[str, Values]) -> Frame:
+def _example_frame(side: str, signature: Signature, fields: Sequence[Field], columns: Mapping[str, Values]) -> Frame:
     if set(columns) != {field.name for field in fields}:
         raise ManifestError(f"the example's {side} are not the signature's")
     try:
         packed = [[_example_value(field, value) for value in columns[field.name]] for field in fields]
+        if signature.is_function:
+            return pack_call(fields, packed)
         if len({len(column) for column in packed}) > 1:
             raise ManifestError(f"the example's {side} differ in length")
         return pack_frame(fields, packed)

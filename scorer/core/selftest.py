@@ -47,11 +47,15 @@ def reproduces(outputs: Sequence[Field], expected: Frame, answered: Frame) -> Ve
     except WireError as error:
         return Verdict(False, reason=f"the example's answer cannot be read: {error}")
     for field, old, new in zip(outputs, wanted, got, strict=True):
+        if len(old) != len(new):  # a function's vectors
+            reason = f"{field.name} of the example had {len(old)} values when packaged and has {len(new)} here"
+            return Verdict(False, reason=reason)
         for row, (a, b) in enumerate(zip(old, new, strict=True), start=1):
             if _same(field, a, b):
                 continue
             if not (isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=CLOSE)):
-                detail = f"{field.name} in row {row} of the example was {_show(a)} when packaged and is {_show(b)} here"
+                where = f"{field.name} in {'value' if field.vector else 'row'} {row} of the example"
+                detail = f"{where} was {_show(a)} when packaged and is {_show(b)} here"
                 return Verdict(False, reason=detail)
             close = True
     return Verdict(True, close=close)

@@ -47,6 +47,9 @@ def column_form(field: Field) -> dict[str, Any]:
         "nullable": field.nullable,
         "json": _JSON[field.type] + (", or null" if field.nullable else ""),
     }
+    if field.vector:
+        form["vector"] = True
+        form["json"] = f"an array of: {form['json']}"
     if field.type is Type.FACTOR:
         form["levels"] = field.levels
         form["ordered"] = field.ordered
@@ -74,7 +77,12 @@ def _unsendable(field: Field, value: Any) -> bool:
 
 
 def example_request(entry: VersionEntry) -> dict[str, Any] | None:
-    """`{"rows":[…]}` as `/v1` takes it; None where the manifest has no example that JSON can carry."""
+    """`{"rows":[…]}`, or `{"inputs":{…}}` of a function, as `/v1` takes it.
+
+    None where the manifest has no example that JSON can carry.
+    """
+    if entry.signature.is_function:
+        return _example_call(entry)
     inputs = entry.example.get("inputs") or {}
     rows = [
         {field.name: api_value(field, inputs[field.name][row]) for field in entry.signature.inputs}
@@ -83,10 +91,27 @@ def example_request(entry: VersionEntry) -> dict[str, Any] | None:
     return {"rows": rows} if rows else None
 
 
+def _example_call(entry: VersionEntry) -> dict[str, Any] | None:
+    inputs = entry.example.get("inputs") or {}
+    fields = entry.signature.inputs
+    if any(field.name not in inputs or any(_unsendable(field, v) for v in inputs[field.name]) for field in fields):
+        return None
+    return {"inputs": _call_values(fields, inputs)}
+
+
+def _call_values(fields: Sequence[Field], values: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    shown = {field.name: [api_value(field, value) for value in values[field.name]] for field in fields}
+    return {field.name: shown[field.name] if field.vector else shown[field.name][0] for field in fields}
+
+
 def example_response(entry: VersionEntry) -> dict[str, Any] | None:
     """What `/v1` answers to `example_request`, from the manifest; None without an example."""
     outputs = entry.example.get("outputs") or {}
     fields = entry.signature.outputs
+    if entry.signature.is_function:
+        if _example_call(entry) is None or any(field.name not in outputs for field in fields):
+            return None
+        return {"model": entry.model, "version": entry.version, "outputs": _call_values(fields, outputs)}
     rows = example_rows(entry)
     if not rows or any(len(outputs.get(field.name, ())) <= max(rows) for field in fields):
         return None

@@ -90,6 +90,20 @@ class Contract:
         )
         self._request = msgspec.json.Decoder(request).decode
 
+    def cost_rows(self, frame: Frame) -> int:
+        """How many rows a request counts against its caller's limits."""
+        return frame.rows
+
+    # --- out
+
+    def write_v1_steps(self, frame: Frame) -> Steps[bytes]:
+        """The body of a `/v1` answer; see `encode_v1_steps`."""
+        return encode_v1_steps(self, frame)
+
+    def write_v2_steps(self, frame: Frame, request: OipRequest) -> Steps[tuple[int | None, bytes]]:
+        """The body of a `/v2` answer; see `encode_v2_steps`."""
+        return encode_v2_steps(self, frame, request)
+
     # --- in
 
     def parse(self, body: bytes, clock: Clock | None = None) -> Frame:
@@ -187,14 +201,9 @@ class Contract:
 
 def encode_v1(contract: Contract, frame: Frame) -> bytes:
     """The body of a `/v1` answer, in one go; `encode_v1_steps` for answers of many rows."""
-    return finish(encode_v1_steps(contract, frame))
+    return finish(contract.write_v1_steps(frame))
 
 
 def encode_v2(contract: Contract, frame: Frame, request: OipRequest) -> tuple[int | None, bytes]:
     """The body of a `/v2` answer and its header's length, in one go; `encode_v2_steps` for answers of many rows."""
-    return finish(encode_v2_steps(contract, frame, request))
-
-
-def compile_contract(entry: VersionEntry, max_rows: int) -> Contract:
-    """The contract of one model version; `max_rows` is the most rows of one request. Takes a millisecond or a few."""
-    return Contract(entry, max_rows)
+    return finish(contract.write_v2_steps(frame, request))

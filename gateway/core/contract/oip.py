@@ -1,7 +1,8 @@
 """Open Inference Protocol v2: which datatypes a column takes and gives, and the metadata that says so.
 
-One tensor per column, shape [n] or [n,1]. A missing value is null in JSON; in binary NaN in FP64, -2147483648 in INT32, and for
-BYTES a further INT32 tensor `__na.NAME` with the row numbers, from 0, that are missing.
+One tensor per column, shape [n] or [n,1]; of a function one per input and output, each of its own n. A missing value is null in
+JSON; in binary NaN in FP64, -2147483648 in INT32, and for BYTES a further INT32 tensor `__na.NAME` with the row numbers, from 0,
+that are missing.
 """
 
 from __future__ import annotations
@@ -72,23 +73,29 @@ def datatype_of(field: Field) -> str:
     return ACCEPTED[field.type][0]
 
 
-def tensor_metadata(field: Field) -> dict[str, Any]:
-    """One column as OIP describes a tensor; what OIP has no word for is in `parameters`."""
+def tensor_metadata(field: Field, *, single: bool = False) -> dict[str, Any]:
+    """One column (or `single` value of a function) as OIP describes a tensor; what OIP has no word for is in `parameters`."""
     parameters: dict[str, Any] = {"type": field.type.value, "nullable": field.nullable}
     if field.type is Type.FACTOR:
         parameters["levels"] = field.levels
         parameters["ordered"] = field.ordered
-    return {"name": field.name, "datatype": datatype_of(field), "shape": [-1], "parameters": parameters}
+    shape = [1] if single else [-1]
+    return {"name": field.name, "datatype": datatype_of(field), "shape": shape, "parameters": parameters}
 
 
 def v2_model_metadata(entry: VersionEntry, versions: Iterable[str] = ()) -> dict[str, Any]:
     """`GET /v2/models/{model}[/versions/{version}]`; `versions` are all that serve, this one alone if none are given."""
+    function = entry.signature.is_function
+
+    def described(fields: Iterable[Field]) -> list[dict[str, Any]]:
+        return [tensor_metadata(field, single=function and not field.vector) for field in fields]
+
     return {
         "name": entry.model,
         "versions": list(versions) or [entry.version],
         "platform": PLATFORM,
-        "inputs": [tensor_metadata(field) for field in entry.signature.inputs],
-        "outputs": [tensor_metadata(field) for field in entry.signature.outputs],
+        "inputs": described(entry.signature.inputs),
+        "outputs": described(entry.signature.outputs),
         "parameters": {"version": entry.version, "description": entry.description},
     }
 

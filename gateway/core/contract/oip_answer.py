@@ -40,17 +40,28 @@ def encode_v2_steps(contract: Contract, frame: Frame, request: OipRequest) -> St
             field = contract.outputs[output.index]
             buffers = part.buffers[starts[output.index] : starts[output.index + 1]]
             if output.binary:
-                data[number].append(_binary(field, buffers, row, missing[number]))
+                data[number].append(binary_part(field, buffers, row, missing[number]))
             else:
-                data[number].append(_encode(_json(field, buffers))[1:-1])
+                data[number].append(json_part(field, buffers))
         row += part.rows
         if len(parts) > 1:
             yield
+    return assemble(contract, request, [frame.rows] * count, data, missing)
+
+
+def assemble(
+    contract: Contract,
+    request: OipRequest,
+    sizes: Sequence[int],
+    data: Sequence[Sequence[bytes]],
+    missing: Sequence[array[int]],
+) -> tuple[int | None, bytes]:
+    """As `encode_v2_steps`, from each output's number of values, its parts as JSON or binary, and its missing texts."""
     heads, tail = [], []
     for number, output in enumerate(request.outputs):
         field = contract.outputs[output.index]
         name, datatype = _encode(field.name), datatype_of(field)
-        opening = b'{"name":%b,"datatype":"%b","shape":[%d],' % (name, datatype.encode(), frame.rows)
+        opening = b'{"name":%b,"datatype":"%b","shape":[%d],' % (name, datatype.encode(), sizes[number])
         if not output.binary:
             heads.append(opening + b'"data":[%b]}' % b",".join(data[number]))
             continue
@@ -75,14 +86,15 @@ def encode_v2_steps(contract: Contract, frame: Frame, request: OipRequest) -> St
     return len(head), b"".join((head, *tail))
 
 
-def _json(field: Field, buffers: Sequence[Any]) -> list[Any]:
+def json_part(field: Field, buffers: Sequence[Any]) -> bytes:
+    """This part of an output as JSON array elements, without the brackets."""
     values = shown(field, buffers)
     if field.type is Type.LOGICAL and field.nullable:
-        return [None if value is None else int(value) for value in values]
-    return values
+        values = [None if value is None else int(value) for value in values]
+    return _encode(values)[1:-1]
 
 
-def _binary(field: Field, buffers: Sequence[Any], row: int, missing: array[int]) -> bytes:
+def binary_part(field: Field, buffers: Sequence[Any], row: int, missing: array[int]) -> bytes:
     """This part of an output; the rows, counted from `row`, of missing texts are added to `missing`."""
     match field.type:
         case Type.DOUBLE | Type.INTEGER:

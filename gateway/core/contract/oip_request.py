@@ -230,7 +230,7 @@ def _fast_outputs(contract: Contract, request: _Request) -> tuple[Requested, ...
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """A tensor as the request describes it. `data_at`: where its JSON data begins, after the bracket."""
 
     index: int
@@ -276,15 +276,17 @@ class OipReader(Reader):
             self.findings.refuse(self.contract.subject, whole=False)
         if self.findings:
             self.findings.refuse(self.contract.subject)
+        return OipRequest(self._frame(columns), self.id, outputs)
+
+    def _frame(self, columns: dict[str, tuple[int, Buffers]]) -> Frame:
         rows = next(iter(columns.values()))[0] if columns else 0
-        buffers = [buffer for field in self.contract.inputs for buffer in columns[field.name][1]]
-        return OipRequest(Frame(rows, tuple(buffers)), self.id, outputs)
+        return Frame(rows, tuple(buffer for field in self.contract.inputs for buffer in columns[field.name][1]))
 
     # structure
 
-    def _request(self) -> Steps[list[_Found]]:
+    def _request(self) -> Steps[list[Found]]:
         scan, findings = self.scan, self.findings
-        tensors: list[_Found] = []
+        tensors: list[Found] = []
         kind, value = scan.take()
         if kind != "{":
             yield from self._instead(kind, value, "", 'an object, {"inputs":[…]}')
@@ -386,15 +388,15 @@ class OipReader(Reader):
             kind, value = yield from scan.rest_of_string()
         return _number(value) if kind == "number" else value
 
-    def _inputs(self) -> Steps[list[_Found]]:
+    def _inputs(self) -> Steps[list[Found]]:
         scan, findings = self.scan, self.findings
-        tensors: list[_Found] = []
+        tensors: list[Found] = []
         if self._peek() == "]":
             scan.take()
             return tensors
         while True:
             kind, value = scan.take()
-            found = _Found(len(tensors))
+            found = Found(len(tensors))
             tensors.append(found)
             if found.index > 2 * len(self.contract.inputs) + 8:
                 findings.add("unknown_column", "/inputs", "more tensors than the model has columns")
@@ -408,7 +410,7 @@ class OipReader(Reader):
             if not self._next_element():
                 return tensors
 
-    def _tensor(self, found: _Found) -> Steps[None]:
+    def _tensor(self, found: Found) -> Steps[None]:
         scan, findings = self.scan, self.findings
         here = ("inputs", found.index)
         seen: set[str] = set()
@@ -444,7 +446,7 @@ class OipReader(Reader):
             if member not in seen:
                 findings.add("missing_member", pointer(*here, member), f"the tensor's {member} is not there")
 
-    def _describes(self, found: _Found, key: str, value: Any) -> None:
+    def _describes(self, found: Found, key: str, value: Any) -> None:
         """Take a tensor's shape or parameters."""
         where = pointer("inputs", found.index, key)
         if key == "shape":
@@ -527,10 +529,10 @@ class OipReader(Reader):
 
     # data
 
-    def _tensors(self, tensors: list[_Found]) -> Steps[dict[str, tuple[int, Buffers]]]:
+    def _tensors(self, tensors: list[Found]) -> Steps[dict[str, tuple[int, Buffers]]]:
         contract, findings = self.contract, self.findings
-        columns: dict[str, _Found] = {}
-        missing: dict[str, _Found] = {}
+        columns: dict[str, Found] = {}
+        missing: dict[str, Found] = {}
         binary_at = 0
         for found in tensors:
             here = ("inputs", found.index)
@@ -570,29 +572,29 @@ class OipReader(Reader):
             findings.add(
                 "wrong_size", "/inputs", f"the body has {len(self.binary) - binary_at} bytes after the last tensor"
             )
-        rows = self._rows_of(columns)
+        self._check_shapes(columns)
         if findings:
             return {}
         gone: dict[str, frozenset[int]] = {}
         for name, found in missing.items():
             column = name[len(MISSING_PREFIX) :]
-            gone[column] = yield from self._missing_rows(found, columns[column], rows)
+            gone[column] = yield from self._missing_rows(found, columns[column])
         taken: dict[str, tuple[int, Buffers]] = {}
         for field in contract.inputs:
             found = columns[field.name]
-            buffers = yield from self._data(field, found, rows, gone.get(field.name, frozenset()))
-            taken[field.name] = rows, buffers
+            buffers = yield from self._data(field, found, found.shape[0], gone.get(field.name, frozenset()))
+            taken[field.name] = found.shape[0], buffers
         return taken
 
-    def _datatype(self, found: _Found) -> None:
+    def _datatype(self, found: Found) -> None:
         field = self.contract.inputs[self.contract.position[found.name]]
         if found.datatype and found.datatype not in ACCEPTED[field.type]:
             detail = f"a {field.type.value} column takes {', '.join(ACCEPTED[field.type])}, not {echo(found.datatype)}"
             self.findings.add("wrong_datatype", pointer("inputs", found.index, "datatype"), detail, column=found.name)
 
-    def _rows_of(self, columns: dict[str, _Found]) -> int:
-        """How many rows the shapes agree on."""
-        first: _Found | None = None
+    def _check_shapes(self, columns: dict[str, Found]) -> None:
+        """All shapes agree on the rows."""
+        first: Found | None = None
         for found in columns.values():
             where = pointer("inputs", found.index, "shape")
             if not (len(found.shape) == 1 or (len(found.shape) == 2 and found.shape[1] == 1)) or found.shape[0] < 0:
@@ -603,16 +605,16 @@ class OipReader(Reader):
                 detail = f"{echo(found.name)} has {found.shape[0]} rows where {echo(first.name)} has {first.shape[0]}"
                 self.findings.add("ragged_columns", where, detail, column=found.name)
         if first is None:
-            return 0
+            return
         self._limit(first.shape[0])
         if first.shape[0] == 0:
             self.findings.add(
                 "no_rows", pointer("inputs", first.index, "shape"), "there are no rows; send at least one"
             )
-        return first.shape[0]
 
-    def _missing_rows(self, found: _Found, column: _Found, rows: int) -> Steps[frozenset[int]]:
+    def _missing_rows(self, found: Found, column: Found) -> Steps[frozenset[int]]:
         """Which rows of a BYTES column are NA."""
+        rows = column.shape[0]
         here = ("inputs", found.index)
         field = self.contract.inputs[self.contract.position[column.name]]
         if found.datatype != "INT32" or column.datatype != "BYTES" or not field.nullable or len(found.shape) != 1:
@@ -636,10 +638,10 @@ class OipReader(Reader):
             )
         return frozenset(values)
 
-    def _slice(self, found: _Found) -> memoryview:
+    def _slice(self, found: Found) -> memoryview:
         return self.binary[found.binary_at : found.binary_at + (found.size or 0)]  # type: ignore[index]
 
-    def _data(self, field: Field, found: _Found, rows: int, gone: frozenset[int]) -> Steps[Buffers]:
+    def _data(self, field: Field, found: Found, rows: int, gone: frozenset[int]) -> Steps[Buffers]:
         here = ("inputs", found.index)
         if found.data_at is None:
             if found.datatype == "BYTES":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -89,6 +89,10 @@ class Column:
 class Reader:
     """One body. `chunk_bytes` 0 reads all of it the exact way."""
 
+    #: Members of which a body has exactly one, and how that is said.
+    MEMBERS: ClassVar[tuple[str, ...]] = ("rows", "columns")
+    SHAPE: ClassVar[str] = '{"rows":[…]} or {"columns":{…}}'
+
     def __init__(
         self, contract: Contract, body: bytes, clock: Callable[[], float] | None, chunk_bytes: int = CHUNK_BYTES
     ) -> None:
@@ -115,7 +119,7 @@ class Reader:
         columns: list[Column] = []
         kind, value = scan.take()
         if kind != "{":
-            yield from self._instead(kind, value, "", 'an object, {"rows":[…]} or {"columns":{…}}')
+            yield from self._instead(kind, value, "", f"an object, {self.SHAPE}")
             scan.end()
             return columns
         seen: set[str] = set()
@@ -123,15 +127,15 @@ class Reader:
         while kind != "}":
             key = yield from self._key(kind, key)
             kind, value = scan.take()
-            if key in ("rows", "columns") and not seen & {"rows", "columns"}:
-                columns = yield from (self._rows if key == "rows" else self._columns)(kind, value)
+            if key in self.MEMBERS and seen.isdisjoint(self.MEMBERS):
+                columns = yield from self._data_of(key, kind, value)
             else:
                 if key in seen:
                     findings.add("duplicate_key", pointer(key), f"{echo(key)} is given twice; give it once")
-                elif key in ("rows", "columns"):
+                elif key in self.MEMBERS:
                     findings.add("conflicting_members", pointer(key), 'give "rows" or "columns", not both')
                 else:
-                    detail = f'{echo(key)} is not taken here: a request is {{"rows":[…]}} or {{"columns":{{…}}}}'
+                    detail = f"{echo(key)} is not taken here: a request is {self.SHAPE}"
                     findings.add("unknown_member", pointer(key), detail)
                 yield from scan.value(kind, value)
             seen.add(key)
@@ -139,9 +143,13 @@ class Reader:
                 yield from findings.pause()
             kind, key = self._next_member()
         scan.end()
-        if not seen & {"rows", "columns"}:
-            findings.add("missing_member", "", 'give the data as {"rows":[{…}]} or as {"columns":{…}}')
+        if seen.isdisjoint(self.MEMBERS):
+            findings.add("missing_member", "", f"give the data as {self.SHAPE}")
         return columns
+
+    def _data_of(self, key: str, kind: str, value: Any) -> Steps[list[Column]]:
+        """What one of `MEMBERS` holds."""
+        return (self._rows if key == "rows" else self._columns)(kind, value)
 
     def _instead(self, kind: str, value: Any, where: str, wanted: str, **place: Any) -> Steps[None]:
         """Note that a value of another kind was expected here, and pass over it."""

@@ -73,7 +73,7 @@ reduce_columns <- function(columns, fields, rows) {
   Map(reduce_column, columns, fields)
 }
 
-reduce_column <- function(values, field) {
+reduce_column <- function(values, field, who = "predict") {
   type <- field$type
   if (is.logical(values) && type != "logical" && all(is.na(values))) {
     return(missing_values(type, length(values)))
@@ -83,12 +83,12 @@ reduce_column <- function(values, field) {
     integer = reduce_integer(values),
     logical = if (is.logical(values)) as.logical(values),
     string = if (is.character(values) || is.factor(values)) enc2utf8(as.character(values)),
-    factor = reduce_factor(values, field$levels),
+    factor = reduce_factor(values, field$levels, who),
     date = if (inherits(values, "Date")) as.double(unclass(values)),
     datetime = if (inherits(values, "POSIXt")) as.double(unclass(as.POSIXct(values)))
   )
   if (is.null(reduced)) {
-    abort("predict returned ", describe_value(values), " as ", field$name, ", which is ", type, " in the signature",
+    abort(who, " returned ", describe_value(values), " as ", field$name, ", which is ", type, " in the signature",
       class = "scoregate_bad_output"
     )
   }
@@ -106,7 +106,7 @@ reduce_integer <- function(values) {
   if (all(whole)) as.integer(values)
 }
 
-reduce_factor <- function(values, levels) {
+reduce_factor <- function(values, levels, who = "predict") {
   if (is.factor(values) && identical(levels(values), levels)) {
     return(as.integer(values))
   }
@@ -115,7 +115,7 @@ reduce_factor <- function(values, levels) {
   }
   codes <- match(as.character(values), levels)
   if (any(is.na(codes) & !is.na(values))) {
-    abort("predict returned the class ", dQuote(as.character(values)[is.na(codes) & !is.na(values)][1L], FALSE),
+    abort(who, " returned the class ", dQuote(as.character(values)[is.na(codes) & !is.na(values)][1L], FALSE),
       ", which is not one of the signature's: ", paste(levels, collapse = ", "),
       class = "scoregate_bad_output"
     )

@@ -4,14 +4,16 @@
 # Marks a line of stdout as progress: models print too.
 progress_mark <- "scoregate: "
 
-#' Run prove_package() in a fresh R process. Marked lines on its stdout are progress; what it returns comes by file.
+#' Run prove_package(), or prove_function(), in a fresh R process. Marked lines on its stdout are progress; what it returns comes by file.
 #' @noRd
-prove_in_fresh_process <- function(dir, rows, expected, tie_breaker, progress) {
+prove_in_fresh_process <- function(dir, rows, expected, tie_breaker, progress, prove = "prove_package") {
   work <- tempfile("scoregate-proof-")
   dir.create(work)
   on.exit(unlink(work, recursive = TRUE))
-  saveRDS(list(dir = normalizePath(dir), rows = rows, expected = expected, tie_breaker = tie_breaker),
-    file.path(work, "request.rds"))
+  saveRDS(
+    list(prove = prove, dir = normalizePath(dir), rows = rows, expected = expected, tie_breaker = tie_breaker),
+    file.path(work, "request.rds")
+  )
   write_utf8(sprintf("get(\"answer_proof_request\", %s)(%s)", load_this_package(), deparse(work)),
     file.path(work, "proof.R"))
   run_rscript(file.path(work, "proof.R"), file.path(work, "stderr"), progress)
@@ -35,8 +37,9 @@ answer_proof_request <- function(work) {
     cat("\n", progress_mark, ..., "\n", sep = "")
     flush(stdout())
   }
+  prove <- get(request$prove, mode = "function")
   result <- tryCatch(
-    prove_package(request$dir, request$rows, request$expected, request$tie_breaker, say),
+    prove(request$dir, request$rows, request$expected, request$tie_breaker, say),
     error = function(e) list(error = conditionMessage(e), class = class(e))
   )
   saveRDS(result, file.path(work, "half"))

@@ -9,7 +9,8 @@
 #' @param verify Whether to compare each file with its sha256 in the manifest first. The scorer has done so already.
 #' @return An object of class `scoregate_model`: a list with `name`, `version`, `manifest` (as parsed), `signature`
 #'   (`inputs` and `outputs`, each a list of fields with `name`, `type`, `levels` as a character vector ...), `model`,
-#'   `predictor` (a function of newdata) and `drop` (columns whose missing values are scored apart).
+#'   `predictor` (a function of newdata) and `drop` (columns whose missing values are scored apart). Of a function's
+#'   package `fun` instead of `predictor`: see [call_function()].
 #' @examples
 #' \dontrun{
 #' model <- load_model_package("boston-housing")
@@ -21,6 +22,15 @@ load_model_package <- function(dir, verify = TRUE) {
   if (verify) verify_files(dir, manifest)
   attach_packages(manifest$packages)
   model <- readRDS(file.path(dir, "model.rds"))
+  if (identical(manifest$predict$method, "function")) {
+    return(structure(
+      list(
+        name = manifest$name, version = manifest$version, manifest = manifest, signature = manifest$signature,
+        model = model, fun = load_function(dir, model, names(manifest$files))
+      ),
+      class = "scoregate_model"
+    ))
+  }
   structure(
     list(
       name = manifest$name,

@@ -262,6 +262,10 @@ declared_packages <- function(model, way, packages, draft) {
       unlist(lapply(parse(path, keep.source = FALSE), packages_called))
     }))
   )
+  packages_with_versions(found)
+}
+
+packages_with_versions <- function(found) {
   found <- sort(setdiff(unique(found), c(always_attached, "scoregate")), method = "radix")
   load_packages(found)
   named(stats::setNames(lapply(found, package_version_text), found))
@@ -285,7 +289,7 @@ describe_files <- function(dir) {
 field_json <- function(field) {
   field$levels <- if (!is.null(field$levels)) json_array(field$levels)
   field$ordered <- if (isTRUE(field$ordered)) TRUE
-  field[intersect(c("name", "type", "nullable", "levels", "ordered", "range", "missing"), names(field))]
+  field[intersect(c("name", "type", "nullable", "levels", "ordered", "range", "missing", "vector"), names(field))]
 }
 
 write_manifest <- function(manifest, dir) {

@@ -24,21 +24,25 @@ build_router <- function(model) {
 #' @return `function(body, rows)` giving a list with `status`, `body` (raw) and `headers`.
 #' @noRd
 frame_predictor <- function(model) {
-  inputs <- frame_codec(model$signature$inputs)
-  outputs <- frame_codec(model$signature$outputs)
+  answer <- if (is.null(model$fun)) rows_answerer(model) else call_answerer(model)
   function(body, rows) {
     state <- session_state()
     on.exit(restore_session(state))
     tryCatch(
       {
-        columns <- predict_rows(model, decode_frame(inputs, body, rows))
-        list(status = 200L, body = encode_frame(outputs, columns, rows), headers = list(`X-Rows` = format_rows(rows)))
+        list(status = 200L, body = answer(body, rows), headers = list(`X-Rows` = format_rows(rows)))
       },
       scoregate_wrong_length = function(error) refusal("wrong_length", error),
       scoregate_bad_output = function(error) refusal("bad_output", error),
       error = function(error) refusal("prediction_failed", error)
     )
   }
+}
+
+rows_answerer <- function(model) {
+  inputs <- frame_codec(model$signature$inputs)
+  outputs <- frame_codec(model$signature$outputs)
+  function(body, rows) encode_frame(outputs, predict_rows(model, decode_frame(inputs, body, rows)), rows)
 }
 
 format_rows <- function(rows) sprintf("%.0f", rows)

@@ -3,6 +3,17 @@
 #' Write a predict function, or copy a file that defines one, as score.R; and the files it needs, under their own names.
 #' @noRd
 write_script <- function(predict, files, dir) {
+  copy_files(files, dir)
+  if (is.function(predict)) {
+    write_utf8(paste0("predict_model <- ", function_text(predict)), file.path(dir, "score.R"))
+  } else {
+    file.copy(predict, file.path(dir, "score.R"))
+  }
+}
+
+#' The files that code needs, under their own names.
+#' @noRd
+copy_files <- function(files, dir) {
   reserved <- c("manifest.json", "model.rds", "score.R")
   names <- basename(as.character(files))
   if (anyDuplicated(names) || any(names %in% reserved)) {
@@ -15,11 +26,6 @@ write_script <- function(predict, files, dir) {
     abort("files= names ", quoted(absent), ", which is no file: give paths of files, not of folders")
   }
   file.copy(files, file.path(dir, names))
-  if (is.function(predict)) {
-    write_utf8(paste0("predict_model <- ", function_text(predict)), file.path(dir, "score.R"))
-  } else {
-    file.copy(predict, file.path(dir, "score.R"))
-  }
 }
 
 #' A function as text that parses to the very same function: numbers with all their digits.
