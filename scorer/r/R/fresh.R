@@ -4,7 +4,8 @@
 # Marks a line of stdout as progress: models print too.
 progress_mark <- "scoregate: "
 
-#' Run prove_package(), or prove_function(), in a fresh R process. Marked lines on its stdout are progress; what it returns comes by file.
+#' Run prove_package(), or prove_function(), in a fresh R process. Marked lines on its stdout are progress; what it
+#' returns comes by file.
 #' @noRd
 prove_in_fresh_process <- function(dir, rows, expected, tie_breaker, progress, prove = "prove_package") {
   work <- tempfile("scoregate-proof-")

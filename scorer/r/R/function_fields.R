@@ -1,5 +1,5 @@
-# The inputs and outputs of a function as the modeller writes them, list(rate = "double", years = "integer[]"), as fields
-# of a signature; and R values as a caller would send them, and as the signature says they are answered.
+# The inputs and outputs of a function as the modeller writes them, list(rate = "double", years = "integer[]"), as
+# fields of a signature; and R values as a caller would send them, and as the signature says they are answered.
 
 function_types <- c(
   double = "double", numeric = "double", integer = "integer", logical = "logical", string = "string",
@@ -62,7 +62,9 @@ rebuild_input <- function(value, field) {
     abort("the example has ", length(value), " values of ", field$name, ", which is a single ", field$type, ": ",
       "declare it as \"", field$type, "[]\" if callers send a vector")
   }
-  if (is.logical(value) && all(is.na(value)) && field$type != "factor") value <- missing_values(field$type, length(value))
+  if (is.logical(value) && all(is.na(value)) && field$type != "factor") {
+    value <- missing_values(field$type, length(value))
+  }
   fits <- switch(field$type,
     double = is.numeric(value) && !is.object(value),
     integer = !is.null(reduce_integer(value)),
@@ -80,7 +82,8 @@ rebuild_input <- function(value, field) {
   rebuild_column(value, field)
 }
 
-#' The outputs of an answer as plain vectors, in the signature's order: factors as codes, dates as days, times as seconds.
+#' The outputs of an answer as plain vectors, in the signature's order: factors as codes, dates as days, times as
+#' seconds.
 #'
 #' An answer is a named list (or data.frame) with exactly the outputs; of a function with one output it may be the bare
 #' value.
@@ -90,14 +93,14 @@ function_outputs <- function(answer, fields) {
   if (is.list(answer) && !is.null(names(answer)) && !inherits(answer, "POSIXlt")) {
     wrong <- c(setdiff(names, names(answer)), setdiff(names(answer), names), names(answer)[duplicated(names(answer))])
     if (length(wrong) > 0L) {
-      abort("the function returned ", quoted(names(answer)), " where its outputs are ", quoted(names), ": return a list ",
-        "with exactly these names", class = "scoregate_bad_output")
+      abort("the function returned ", quoted(names(answer)), " where its outputs are ", quoted(names), ": return a ",
+        "list with exactly these names", class = "scoregate_bad_output")
     }
   } else if (length(names) == 1L && !is.null(answer)) {
     answer <- stats::setNames(list(answer), names)
   } else {
-    abort("the function returned ", describe_value(answer), " where its outputs are ", quoted(names), ": return a named ",
-      "list, list(", paste0(names, " = ...", collapse = ", "), ")", class = "scoregate_bad_output")
+    abort("the function returned ", describe_value(answer), " where its outputs are ", quoted(names), ": return a ",
+      "named list, list(", paste0(names, " = ...", collapse = ", "), ")", class = "scoregate_bad_output")
   }
   stats::setNames(lapply(fields, function(field) function_output(answer[[field$name]], field)), names)
 }

@@ -1,8 +1,8 @@
 #' Package a function
 #'
 #' For R code that is not a model of rows: a function with named inputs and named outputs, each a single value or a
-#' vector of any length. It is published and served like a model, each request a call of its own, in a worker of its own.
-#' That it computes its example, with the declared packages and objects alone, is proven in a fresh R process.
+#' vector of any length. It is published and served like a model, each request a call of its own. That it
+#' computes its example, with the declared packages and objects alone, is proven in a fresh R process.
 #'
 #' @param fun The function, or the path of an R file that defines `run_function <- function(...)`. Its arguments are the
 #'   inputs; arguments with a default need not be declared, and then keep it. It returns a named list with the outputs,
@@ -58,7 +58,7 @@ package_function <- function(fun, name, version, inputs, outputs, example, dir, 
   check_arguments(loaded, names(example))
   answer <- session_call(loaded, example)
   described <- describe_function_side(outputs, named_answer(answer, names(outputs)), "outputs")
-  if (length(described) == 0L) abort("outputs must name at least one output, as in outputs = list(payment = \"double\")")
+  if (length(described) == 0L) abort("outputs must name at least one, as in outputs = list(payment = \"double\")")
   expected <- function_outputs(answer, described)
 
   manifest <- list(

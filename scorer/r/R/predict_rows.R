@@ -21,7 +21,9 @@ default_seed <- 20221101L
 #' }
 #' @export
 predict_rows <- function(model, newdata) {
-  if (!is.null(model$fun)) abort(model$name, " is a function and takes inputs, not rows: use call_function(model, inputs)")
+  if (!is.null(model$fun)) {
+    abort(model$name, " is a function and takes inputs, not rows: use call_function(model, inputs)")
+  }
   answer_rows(model, newdata, default_seed)
 }
 

@@ -14,8 +14,8 @@ prove_function <- function(dir, example, expected, tie_breaker = NULL, progress 
 
   answer <- first_call(model, example)
   if (!identical(call_loaded(model, example, default_seed), answer, num.eq = FALSE)) {
-    abort("called a second time with the same inputs the function answers otherwise: does it read the clock, or change ",
-      "variables outside itself? Whether it works is tested by its example, so give what changes as an input")
+    abort("called a second time with the same inputs the function answers otherwise: does it read the clock, or ",
+      "change variables outside itself? Whether it works is tested by its example, so give what changes as an input")
   }
   compare_calls(expected, answer)
   progress("computes its example as in your session")
@@ -60,9 +60,9 @@ compare_calls <- function(expected, answer) {
     }
     if (!close_enough(expected[[name]], answer[[name]])) {
       at <- which(!mapply(identical, expected[[name]], answer[[name]]))[1L]
-      abort("in a fresh R process the function answers otherwise than in your session: value ", at, " of ", name, " is ",
-        show_value(answer[[name]][at]), " instead of ", show_value(expected[[name]][at]), ". Does it depend on ",
-        "options(), on variables of your session, or on the time zone? Give it all it needs by objects= and files=")
+      abort("in a fresh R process the function answers otherwise than in your session: value ", at, " of ", name,
+        " is ", show_value(answer[[name]][at]), " instead of ", show_value(expected[[name]][at]), ". Does it depend ",
+        "on options(), on variables of your session, or on the time zone? Give it all it needs by objects= and files=")
     }
   }
 }

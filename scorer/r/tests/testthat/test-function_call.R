@@ -12,7 +12,7 @@ plain <- list(x = 0.1, xs = c(NaN, NA, -0, Inf), s = "\u20ac", ss = c("", NA, "b
 test_that("a call of every type comes back bit for bit, each vector at its own length", {
   codec <- call_codec(fields)
   values <- decode_call(codec, encode_call(codec, plain))
-  expect_identical(values$xs, plain$xs, num.eq = FALSE)
+  expect_true(identical(values$xs, plain$xs, num.eq = FALSE))
   expect_identical(values[c("x", "s", "ss", "is", "l")], plain[c("x", "s", "ss", "is", "l")])
   expect_identical(values$fs, factor(c("\u00e9", NA), c("a", "\u00e9"), ordered = TRUE))
   expect_identical(values$d, as.Date("1969-12-31"))

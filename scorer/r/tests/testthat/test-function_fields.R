@@ -1,5 +1,6 @@
 test_that("types are said in R's words or ours, with [] for vectors", {
-  fields <- describe_function_side(list(a = "numeric", b = "character[]", c = "Date", d = "POSIXct[]"), list(), "inputs")
+  types <- list(a = "numeric", b = "character[]", c = "Date", d = "POSIXct[]")
+  fields <- describe_function_side(types, list(), "inputs")
   expect_identical(vapply(fields, `[[`, "", "type"), c("double", "string", "date", "datetime"))
   expect_identical(vapply(fields, function(field) isTRUE(field$vector), NA), c(FALSE, TRUE, FALSE, TRUE))
 })

@@ -12,7 +12,8 @@ loan <- function(fun = payment, ...) {
 
 test_that("a function's package has the manifest the scorer reads, and says how it went", {
   dir <- new_folder()
-  told <- said(package_function(payment, "loan", 2, inputs = c(principal = "numeric", rate = "double", years = "integer"),
+  told <- said(package_function(payment, "loan", 2,
+    inputs = c(principal = "numeric", rate = "double", years = "integer"),
     outputs = list(payment = "double", schedule = "double[]"), example = list(principal = 1000, rate = 0.1, years = 3),
     dir = dir, description = "Pays"))
   expect_match(told, "computes its example as in your session.*rate double.*schedule double\\[\\].*written to")
