@@ -95,7 +95,7 @@ decode_call <- function(codec, body) {
       integer = 4 * count,
       string = 4 * count + sum(pmax(0, read_numbers(body, at, "integer", count)), na.rm = TRUE)
     )
-    values[[index]] <- decode_frame(field$one, slice(body, at, size), count)[[1L]]
+    values[[index]] <- decode_frame(field$one, read_bytes(body, at, size), count)[[1L]]
     at <- at + size
   }
   if (at != length(body)) {
