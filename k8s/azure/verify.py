@@ -103,8 +103,11 @@ def commands() -> Iterator[tuple[str, str]]:
                     seen.add(command)
                     yield script, command
     for file in (AZURE / "README.md", *sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))):
-        for line in re.sub(r" *\\\n *", " ", file.read_text(encoding="utf-8")).splitlines():
-            if found := re.match(r"\s*(?:run: )?(?:\w+=\$\()?(az [a-z][^#|]*?)(\)?)(?: \|.*)?(?: #.*)?$", line):
+        text = re.sub(r" *\\\n *", " ", file.read_text(encoding="utf-8"))
+        for line in [*text.splitlines(), *re.findall(r"`(az [^`]*--[^`]+)`", text)]:
+            if found := re.match(
+                r"\s*(?:- )?(?:run: )?(?:sudo )?(?:\w+=\$\()?(az [a-z][^#|>]*?)(\)?)(?: [|>].*)?(?: #.*)?$", line
+            ):
                 command = re.sub(r"\$\{\{.*?\}\}|\$\w+|\$\{\w+\}", "VALUE", found[1])
                 if command not in seen:
                     seen.add(command)
