@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from devkit.manifests import build, schemas
+from devkit.manifests import alerts, build, schemas
 from devkit.manifests.invariants import RULES
 
 
@@ -29,6 +29,14 @@ def judge() -> Iterator[Line]:
     overlays = build.build_all()
     yield Line(
         "all", "built", f"{len(overlays)} overlays, with those that take up the other components", took_s=_since(began)
+    )
+    began = time.monotonic()
+    yield Line(
+        "all",
+        "alerts",
+        "promtool takes the rules, and each alert speaks when its test says",
+        alerts.judge(),
+        _since(began),
     )
     for built in overlays:
         began = time.monotonic()

