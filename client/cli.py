@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from client.commands.capacity import capacity
 from client.commands.diff import diff
 from client.commands.models import models
 from client.commands.package import package
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,  # they may hold tokens and rows
     help="Score rows with R models behind a scoregate gateway, and bring models there.\n\n"
-    "[bold]With a gateway:[/bold] models, score, token, verify, diff. [bold]With R:[/bold] package, try, verify. "
+    "[bold]With a gateway:[/bold] models, score, token, verify, diff, capacity. [bold]With R:[/bold] package, try, verify. "
     "[bold]With a store:[/bold] sign, publish, promote, retract. [bold]With internal ports:[/bold] top.\n\n"
     "Connection options may be variables: SCOREGATE_URL, SCOREGATE_TENANT, SCOREGATE_CLIENT_ID, "
     "SCOREGATE_CLIENT_SECRET (or _FILE), SCOREGATE_SCOPE, SCOREGATE_AUTHORITY, SCOREGATE_CA_FILE, SCOREGATE_TOKEN.\n\n"
@@ -50,6 +51,7 @@ app.command("try")(try_model)
 app.command()(verify)
 app.command()(diff)
 app.command()(top)
+app.command()(capacity)
 
 
 def main() -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Annotated
 
-import httpx
 import msgspec
 import typer
 from rich import box
@@ -19,13 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from client.connection import VARIABLES, UsageError, stack_state
+from client.connection import VARIABLES, UsageError
 from client.errors import ConnectionFailedError
-from client.metrics import Samples
 from client.overview import Look, Overview, overview
-from client.terminal import console, out, say
+from client.terminal import console, out
+from client.watch import Watcher, internal_addresses
 
-_ANSWER_S = 2.0
 _BAR = 24
 
 
@@ -53,27 +49,20 @@ def top(
     [dim]scoregate top --stack dev[/dim]
     [dim]scoregate top --gateway http://127.0.0.1:9090 --scorer http://127.0.0.1:9091[/dim]
     """
-    gateways, scorers = _where(stack, gateway or [], scorer or [])
-    with httpx.Client(trust_env=False, timeout=_ANSWER_S) as http, ThreadPoolExecutor(8) as threads:
-
-        def look() -> Look:
-            asked = [*gateways, *scorers]
-            said = dict(zip(asked, threads.map(partial(_ask, http), asked), strict=True))
-            found = Look(time.monotonic(), {g: said[g] for g in gateways}, {s: said[s] for s in scorers})
-            if not any(one is not None for one in said.values()):
-                raise ConnectionFailedError(f"nothing answers at {', '.join(said)}")
-            return found
-
-        before = look()
+    gateways, scorers = internal_addresses(stack, gateway or [], scorer or [])
+    if not gateways and not scorers:
+        raise UsageError("whose? Give --stack dev, or --gateway and --scorer with their internal addresses")
+    with Watcher(gateways, scorers) as watcher:
+        before = watcher.look()
         if once or as_json:
             time.sleep(every)
-            seen = overview(before, look())
+            seen = overview(before, watcher.look())
             if as_json:
                 out(msgspec.json.format(msgspec.json.encode(seen)).decode())
             else:
                 console().print(screen(seen))
             return
-        _live(look, before, every)
+        _live(watcher.look, before, every)
 
 
 def _live(look: Callable[[], Look], before: Look, every: float) -> None:
@@ -88,37 +77,6 @@ def _live(look: Callable[[], Look], before: Look, every: float) -> None:
                 continue
             live.update(screen(overview(before, now)), refresh=True)
             before = now
-
-
-def _where(stack: str | None, gateways: list[str], scorers: list[str]) -> tuple[list[str], list[str]]:
-    if not gateways and not scorers:
-        if stack is None:
-            raise UsageError("whose? Give --stack dev, or --gateway and --scorer with their internal addresses")
-        state = stack_state(stack)
-        gateways = state.gateway_internal_urls
-        scorers = [state.scorer_internal_url] if state.scorer_internal_url else []
-    elif stack is not None:
-        say("scoregate: --gateway and --scorer are given; --stack is not looked at")
-    return [_address(url) for url in dict.fromkeys(gateways)], [_address(url) for url in dict.fromkeys(scorers)]
-
-
-def _address(given: str) -> str:
-    url = given if "://" in given else f"http://{given}"
-    try:
-        host = httpx.URL(url).host
-    except httpx.InvalidURL:
-        host = ""
-    if not host:
-        raise UsageError(f"{given!r} is not an address such as http://127.0.0.1:9090")
-    return url.rstrip("/")
-
-
-def _ask(http: httpx.Client, url: str) -> Samples | None:
-    try:
-        answer = http.get(f"{url}/metrics").raise_for_status()
-        return Samples.parse(answer.text)
-    except (httpx.HTTPError, ValueError):
-        return None
 
 
 # --- the screen

@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
+from client.openloop import percentile
 from load_tests.bench import questions
-from load_tests.bench.figures import median_difference, percentile
+from load_tests.bench.figures import median_difference
 from load_tests.bench.ground import RF, Asked, Ground, beside_haproxy
 from load_tests.bench.line import Heard, Line
 from load_tests.bench.plan import Plan

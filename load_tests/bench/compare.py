@@ -13,10 +13,10 @@ from typing import Any
 
 import uvloop
 
+from client.openloop import Gun, Report
 from load_tests.bench import servers
 from load_tests.bench.figures import median_of
 from load_tests.bench.ground import Asked, Ground, figures, ground
-from load_tests.bench.openloop import Gun, Report
 from load_tests.bench.plan import Plan
 from load_tests.bench.processes import Used, per_thousand
 from load_tests.bench.report import Result

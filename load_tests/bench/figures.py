@@ -7,14 +7,6 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 
-def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that `percent` of all do not exceed (nearest rank); NaN where there is none."""
-    if not values:
-        return math.nan
-    ordered = sorted(values)
-    return ordered[min(len(ordered), max(1, math.ceil(len(ordered) * percent / 100))) - 1]
-
-
 def median_of(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The median of each figure over the rounds that have it."""
     names = dict.fromkeys(name for figures in rounds for name in figures)

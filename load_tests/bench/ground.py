@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from client.openloop import Shot
 from load_tests.bench import questions, servers
 from load_tests.bench.line import Line
-from load_tests.bench.openloop import Shot
 from load_tests.bench.plan import Plan
 from load_tests.bench.processes import Roles, Used, per_thousand
 from load_tests.bench.questions import Question, Row

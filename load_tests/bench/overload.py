@@ -12,10 +12,9 @@ from typing import Any
 
 import uvloop
 
+from client.openloop import NOT_SENT, Gun, Report, percentile
 from load_tests.bench import servers
-from load_tests.bench.figures import percentile
 from load_tests.bench.ground import ANOTHER, RF, Ground, ground
-from load_tests.bench.openloop import NOT_SENT, Gun, Report
 from load_tests.bench.plan import Plan
 from load_tests.bench.processes import Used
 from load_tests.bench.report import Result

@@ -20,11 +20,11 @@ from typing import Any
 
 import uvloop
 
+from client.openloop import Gun, Report
 from devkit.state import ROOT
 from load_tests.bench import servers
 from load_tests.bench.figures import spread_percent
 from load_tests.bench.ground import ANOTHER, RF, Ground, ground
-from load_tests.bench.openloop import Gun, Report
 from load_tests.bench.plan import Plan
 from load_tests.bench.report import Result
 from load_tests.bench.servers import say

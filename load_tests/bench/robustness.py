@@ -30,9 +30,9 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+from client.openloop import Gun, Report, Shot
 from devkit import policy, r
 from devkit.examples import rows_to_send
-from load_tests.bench.openloop import Gun, Report, Shot
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTHY, HOSTILE, DROPS = "boston-housing", "misbehaves", "drops-missing"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import uvloop
 
+from client.openloop import Gun, Report
 from load_tests.bench import servers
 from load_tests.bench.ground import ANOTHER, RF, Ground, ground
-from load_tests.bench.openloop import Gun, Report
 from load_tests.bench.plan import Plan
 from load_tests.bench.processes import Roles, open_files
 from load_tests.bench.report import Result

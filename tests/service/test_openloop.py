@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.bench.openloop import NO_ANSWER, NOT_SENT, Gun, Shot, due
+from client.openloop import NO_ANSWER, NOT_SENT, Gun, Shot, due
 
 
 def right_is(expected: bytes) -> Callable[[int, bytes], str | None]:

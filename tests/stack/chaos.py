@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
+from client.openloop import Gun, Shot
 from devkit.examples import rows_to_send
-from load_tests.bench.openloop import Gun, Shot
 from tests.stack.stack import Stack
 
 HEALTHY = "boston-housing"

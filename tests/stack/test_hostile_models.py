@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.bench.openloop import Gun, Shot
+from client.openloop import Gun, Shot
 from tests.stack import chaos
 from tests.stack.stack import Stack
 from tests.support import eventually

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.bench.openloop import Report
+from client.openloop import Report
 from load_tests.bench.robustness import Kills
 from tests.stack import chaos
 from tests.stack.stack import Stack

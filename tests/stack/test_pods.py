@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from load_tests.bench.openloop import Report
+from client.openloop import Report
 from load_tests.bench.pods import Pod, pods_of, started_again
 from tests.stack import chaos
 from tests.stack.conftest import publish

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from load_tests.bench.openloop import Shot
+from client.openloop import Shot
 from tests.stack import chaos
 from tests.stack.stack import Stack
 from tests.support import eventually

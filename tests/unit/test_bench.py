@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.openloop import percentile
 from devkit import benchmarks
-from load_tests.bench.figures import growth_percent, median_difference, median_of, percentile, spread_percent
+from load_tests.bench.figures import growth_percent, median_difference, median_of, spread_percent
 from load_tests.bench.line import Line
 from load_tests.bench.processes import Used, cpu_seconds, per_thousand
 from load_tests.bench.questions import Question, _quoted, batches, scoring

@@ -3,7 +3,7 @@
 A closed loop sends its next request when the last is answered, so a server that stops for a second is asked less in that
 second, and the figure looks well ("coordinated omission"). Here the time of every request is set beforehand and its latency
 counts from that time: what waited because the server, or this generator, was behind is in the figure. Every answer is
-compared with the one that is right. Bounded in time and in requests at once; refuses to fire at anything but this machine.
+compared with the one that is right. Bounded in time and in requests at once; fires at this machine only, unless told otherwise.
 
     async with Gun(gateway_url, {"Authorization": …}) as gun:
         report = await gun.fire(shots, rate_per_s=200, seconds=60)
@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from load_tests.bench.figures import percentile
-from load_tests.bench.wire import Connection
+from client.wire import Connection
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 #: What is said of a request that was not answered within `timeout_s`, and of one that could not leave.
@@ -29,6 +29,19 @@ NO_ANSWER, NOT_SENT = "no answer", "not sent: too many wait"
 _REUSE_S = 2.0
 _TICK_S = 0.001
 _SWEEP_S = 0.1
+
+
+def is_here(url: str) -> bool:
+    """Whether an address is this machine's: the loopback interface, or a unix socket's path."""
+    return url.startswith("/") or urlsplit(url).hostname in _LOOPBACK
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that `percent` of them do not exceed (nearest rank); NaN where there is none."""
+    if not values:
+        return math.nan
+    ordered = sorted(values)
+    return ordered[max(0, min(len(ordered) - 1, math.ceil(len(ordered) * percent / 100) - 1))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +119,29 @@ class Gun:
     """Sends shots to one server of this machine. An async context manager; `pull` one, `fire` at a rate, `flood` in a loop."""
 
     def __init__(
-        self, url: str, headers: Mapping[str, str] | None = None, *, timeout_s: float = 30, at_once: int = 2000
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = 30,
+        at_once: int = 2000,
+        here_only: bool = True,
+        trusted: ssl.SSLContext | None = None,
+        heard: Callable[[bytes], object] | None = None,
     ) -> None:
-        """`url`: http://127.0.0.1:PORT or the path of a unix socket. Raises ValueError for another machine's address.
+        """`url`: http:// or https://, or the path of a unix socket. Raises ValueError for another machine's if `here_only`.
 
-        More than `at_once` unanswered: the next count as not sent.
+        More than `at_once` unanswered: the next count as not sent. `trusted` is for https (by default the system's CAs);
+        `heard` is told the head of each answer.
         """
+        if here_only and not is_here(url):
+            raise ValueError(f"{url} is not this machine: load goes to the loopback interface only")
         self._unix = url if url.startswith("/") else None
         parts = urlsplit(url)
-        if self._unix is None and parts.hostname not in _LOOPBACK:
-            raise ValueError(f"{url} is not this machine: load goes to the loopback interface only")
-        self._host, self._port = parts.hostname or "localhost", parts.port or 80
+        self._tls = trusted or ssl.create_default_context() if parts.scheme == "https" else None
+        self._host = parts.hostname or "localhost"
+        self._port = parts.port or (443 if self._tls else 80)
+        self._heard = heard
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
         self._at_once = at_once
@@ -231,7 +256,9 @@ class Gun:
             if self._unix is not None:
                 _, connection = await loop.create_unix_connection(self._new_connection, self._unix)
             else:
-                _, connection = await loop.create_connection(self._new_connection, self._host, self._port)
+                _, connection = await loop.create_connection(
+                    self._new_connection, self._host, self._port, ssl=self._tls
+                )
         except OSError as error:
             self._end(flying, f"{type(error).__name__}: {error}")
             return
@@ -242,7 +269,7 @@ class Gun:
         then(connection)
 
     def _new_connection(self) -> Connection:
-        connection = Connection(lambda free: self._idle.append((free, time.monotonic())), self._lost)
+        connection = Connection(lambda free: self._idle.append((free, time.monotonic())), self._lost, self._heard)
         self._open.add(connection)
         return connection
 

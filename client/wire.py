@@ -21,8 +21,14 @@ OnAnswer = Callable[[int, bytes], None]
 class Connection(asyncio.Protocol):
     """`send` while no answer is due. `on_free` is called when the next request may be sent, unless the connection is over."""
 
-    def __init__(self, on_free: Callable[[Connection], object], on_lost: Callable[[Connection], object]) -> None:
+    def __init__(
+        self,
+        on_free: Callable[[Connection], object],
+        on_lost: Callable[[Connection], object],
+        heard: Callable[[bytes], object] | None = None,
+    ) -> None:
         self._on_free = on_free
+        self._heard = heard
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._on_answer: OnAnswer | None = None
@@ -62,6 +68,8 @@ class Connection(asyncio.Protocol):
         end = data.find(b"\r\n\r\n")
         status, body = int(data[9:12]), data[end + 4 :]
         self._data, self._whole = b"", 0
+        if self._heard is not None:
+            self._heard(data[: end + 2])
         if _CLOSE.search(data, 0, end + 2):
             self.close()
             self._transport = None
