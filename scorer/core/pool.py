@@ -7,7 +7,8 @@
                               └ hang:    each item alone            (an item that hangs alone is refused)
 
 Rules kept here: at most `slots` predictions at once, but those that take far longer than expected hold slots of their own
-version only, so that one which loops does not take the pod from the others until it is killed; a worker is busy from the
+version only, so that one which loops does not take the pod from the others until it is killed; short runs of another version
+pass long ones up to its fair share of the slots, so that nobody waits for the end of a slow model's run; a worker is busy from the
 moment it is chosen; waiting calls of one batchable version go together up to `max_run_rows`; versions share the slots by time
 used; the queue is bounded in rows, and by what can still be done before a call's deadline; each version keeps one worker,
 grows while work waits, and idle ones go. At a call's deadline it is answered and the run goes on: only `max_predict_s` ends
@@ -53,6 +54,7 @@ _LEAST_PIECE_FIXED = 5  # times the fixed cost: a small call beside such pieces 
 _WARM_RUNS, _WARM_BYTES = 100, 128 * 1024 * 1024  # after so many runs a worker is warm; at most so much that adds to it
 _OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
 _OUTSIDE_KILLS = 3  # so often an item alone is tried again when its worker was killed from outside
+_SHORT_S, _LONG_S = 0.03, 0.06  # expected to last at most this; lasts, or is expected to last, at least this
 _CRASH_PARTS = 8  # into so many runs goes what a crashed worker had
 _ZYGOTE_PAUSE_S = 0.5
 _PROMPT_S = 0.1  # a ping is answered in a millisecond; later than this, work does not wait for the one who owes it
@@ -621,9 +623,29 @@ class Pool:
         return now - worker.run.started_s > max(_OVERDUE_S, _OVERDUE_TIMES * expected_s)
 
     def _free(self, key: Key, now: float) -> int:
-        """Slots that this version may take now: what others' overdue runs hold is not lost to it."""
-        running = (w for w in self.workers.values() if w.run is not None)
-        return self.limits.slots - sum(w.key == key or not self._overdue(w, now) for w in running)
+        """Slots that this version may take now: what others' overdue runs hold is not lost to it, and, if its next run is
+        short, what others' long runs hold beyond their share is not either."""
+        busy = [w for w in self.workers.values() if w.run is not None and (w.key == key or not self._overdue(w, now))]
+        free = self.limits.slots - len(busy)
+        if free > 0 or not self._next_is_short(key):
+            return free
+        own = sum(w.key == key for w in busy)
+        passed = sum(w.key != key and self._is_long(w, now) for w in busy)
+        versions = {w.key for w in busy} | {key}
+        fair = max(1, self.limits.slots // len(versions))
+        return max(free, min(passed, fair - own))
+
+    def _next_is_short(self, key: Key) -> bool:
+        line = self.lines[key]
+        queues = (line.apart[0] if line.apart else ()), line.waiting
+        first = next((portion for queue in queues for portion in queue), None)
+        return line.cost.predict_s(first.frame.rows if first is not None else 1) <= _SHORT_S
+
+    def _is_long(self, worker: Worker, now: float) -> bool:
+        if worker.run is None or worker.run.large:
+            return False
+        expected_s = self.lines[worker.key].cost.predict_s(worker.run.frame.rows) if worker.key in self.lines else 0.0
+        return max(expected_s, now - worker.run.started_s) >= _LONG_S
 
     def _of(self, key: Key) -> list[Worker]:
         return [worker for worker in self.workers.values() if worker.key == key]
@@ -710,7 +732,7 @@ class Pool:
     def _check_room(self, line: Line, call: Call, now: float) -> None:
         waiting = self.waiting_rows
         if waiting:
-            wait_s = self.backlog_s(now) / self.limits.slots
+            wait_s = min(self.backlog_s(now), self._fair_backlog_s(line, now)) / self.limits.slots
         elif self._free(line.key, now) <= 0:
             wait_s = min(self._left_s(worker, now) for worker in self.workers.values() if worker.run is not None)
         else:
@@ -726,6 +748,12 @@ class Pool:
                 "this cannot be answered before its deadline",
                 retry_after_ms=self._retry_after_ms(min(wait_s, late_s)),
             )
+
+    def _fair_backlog_s(self, line: Line, now: float) -> float:
+        """Worker-seconds until what waits of this version has gone, since versions with work share the slots by time."""
+        sharing = sum(other is line or other.waiting_rows > 0 for other in self.lines.values())
+        running_s = sum(self._left_s(worker, now) for worker in self.workers.values())
+        return running_s + sharing * line.backlog_s(self.limits.max_run_rows)
 
     @staticmethod
     def _retry_after_ms(wait_s: float) -> int:

@@ -297,10 +297,11 @@ class Workers:
         if process.timer is not None:
             process.timer.cancel()
         now = time.monotonic()
-        self._metrics.fork.observe(now - process.ordered_s)
+        took_s = now - process.ordered_s
+        self._metrics.fork.observe(took_s)
         process.resident_bytes = processes.resident_bytes(process.pid) if process.pid is not None else 0
         process.zygote.misses = 0
-        log.info("scorer.worker.ready", model=process.key[0], version=process.key[1], pid=process.pid)
+        log.info("scorer.worker.ready", model=process.key[0], version=process.key[1], pid=process.pid, took_s=took_s)
         self.perform(self.pool.worker_ready(process.number, now))
         self.on_ready(process.key)
 

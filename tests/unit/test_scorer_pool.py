@@ -480,6 +480,70 @@ def test_a_version_that_takes_far_too_long_leaves_the_slots_to_others_but_not_mo
     assert [run.key for run in pod.running.values()] == [A, B]
 
 
+def slow_and_quick(slots: int) -> Pod:
+    """Version A's runs last 0.4 s, B's 3 ms; each has its workers."""
+    pod = Pod(slots, batchable=False, keys=(A, B))
+    pod.pool.lines[A].cost = Cost(fixed_s=0.4)
+    pod.pool.lines[B].cost = Cost(fixed_s=0.003)
+    pod.start()
+    return pod
+
+
+def test_a_short_run_passes_long_ones_that_hold_every_slot() -> None:
+    pod = slow_and_quick(slots=2)
+    for _ in range(6):
+        pod.call(1.0)
+        pod.start()
+    assert [run.key for run in pod.running.values()] == [A, A]
+    call = pod.call(2.0, key=B)
+    pod.call(3.0, key=B)
+    assert [run.key for run in pod.running.values()] == [A, A, B], "one, its share, and not more"
+    pod.finish(next(w for w, run in pod.running.items() if run.key == B))
+    assert [answer.call for answer in pod.answers] == [call]
+    assert [run.key for run in pod.running.values()] == [A, A, B]
+
+
+def test_long_runs_pass_nobody_and_short_ones_only_long_ones() -> None:
+    pod = slow_and_quick(slots=1)
+    pod.call(2.0, key=B)
+    pod.call(1.0)
+    assert [run.key for run in pod.running.values()] == [B]
+    pod = slow_and_quick(slots=1)
+    pod.pool.lines[B].cost = Cost(fixed_s=0.2)
+    pod.call(1.0)
+    pod.call(2.0, key=B)
+    assert [run.key for run in pod.running.values()] == [A]
+
+
+def test_each_version_has_its_share_of_the_worker_seconds_beside_one_that_asks_for_everything() -> None:
+    pod = slow_and_quick(slots=2)
+    used = {A: 0.0, B: 0.0}
+    ends: dict[int, float] = {}
+    while pod.now < 120.0:
+        for key in (A, B):
+            while sum(call.key == key for call in pod.pool._open_calls) < 4:
+                pod.call(1.0, key=key)
+        pod.start()
+        for worker, run in pod.running.items():
+            ends.setdefault(worker, pod.now + (0.4 if run.key == A else 0.003))
+        first = min(pod.running, key=lambda worker: ends[worker])
+        pod.now = ends.pop(first)
+        used[pod.running[first].key] += 0.4 if pod.running[first].key == A else 0.003
+        pod.finish(first)
+    assert used[B] > 0.45 * 20 * 2 * 0.5, "half of what one slot gives at least"
+    assert used[A] > 0.9 * 20, "and the slow one goes on"
+
+
+def test_a_neighbours_backlog_does_not_refuse_what_its_own_share_can_do_in_time() -> None:
+    pod = slow_and_quick(slots=2)
+    for _ in range(40):
+        pod.call(1.0, within_s=60)
+    pod.start()
+    pod.call(2.0, key=B)
+    waits = pod.call(3.0, key=B, within_s=2.0)  # A alone has 8 s of work waiting for each slot
+    assert waits.open
+
+
 def test_a_worker_told_to_retire_goes_once_another_listens() -> None:
     pod = Pod(slots=1)
     pod.start()
