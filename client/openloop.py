@@ -88,6 +88,14 @@ class Report:
         """The latency in ms that `percent` of the right answers did not exceed; NaN where there is none."""
         return 1000 * percentile(self.latencies_s, percent)
 
+    def add(self, other: Report) -> None:
+        """Count what came of another segment too."""
+        self.intended += other.intended
+        self.latencies_s += other.latencies_s
+        self.failures += other.failures
+        self.took_s += other.took_s
+        self.latest_start_s = max(self.latest_start_s, other.latest_start_s)
+
     def figures(self) -> dict[str, float | int | dict[str, int]]:
         """For a table or a file."""
         return {

@@ -4,8 +4,9 @@
     python -m load_tests.bench.robustness hostile  [--seconds 5]     # a healthy model beside one that misbehaves
     python -m load_tests.bench.robustness poison   [--rounds 10]     # one bad row among 64 callers
 
-Each starts a stack of its own, prints a table and ends with one line of JSON. Load is 80 % of what the same machine, asked by
-the same generator, answered at most just before (`--share`), so the generator's own work is in the capacity.
+Each starts a stack of its own, prints a table and ends with one line of JSON. Load is a share (`--share`) of what the same machine,
+asked by the same generator, answered at most just before, so the generator's own work is in the capacity. Kills: segments of 15 s
+without and with trouble in turn, so that other work on the machine falls on both.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ ACTS = (
     "connections", "disk", "children", "twin", "stop_self",
 )  # fmt: skip
 WORKERS = 2
+SEGMENT_S = 15
 #: What the callers of the misbehaving model do together: this many at once, over and over.
 TROUBLE_AT_ONCE = 2
 
@@ -59,17 +61,27 @@ def workers_of(internal_url: str, model: str) -> list[int]:
 
 
 class Kills:
-    """Sends signals to a model's workers, each at most once, oldest first. `count` says how many."""
+    """Sends signals to a model's workers, each at most once, oldest first, and looks until as many as before are there."""
 
     def __init__(self, internal_url: str, model: str) -> None:
         self._internal_url = internal_url
         self._model = model
         self._hit: set[int] = set()
+        self._back_s: list[float] = []
+        self.missing = 0  # times that the count was not back after ten seconds
 
     @property
     def count(self) -> int:
         """Workers that were sent a signal."""
         return len(self._hit)
+
+    def slowest(self) -> tuple[float, float]:
+        """Seconds until the count was back: the median and the most."""
+        return (statistics.median(self._back_s), max(self._back_s)) if self._back_s else (0.0, 0.0)
+
+    async def _left(self) -> list[int]:
+        pids = await asyncio.to_thread(workers_of, self._internal_url, self._model)
+        return [pid for pid in pids if pid not in self._hit]
 
     @contextlib.asynccontextmanager
     async def every(self, seconds: float, number: signal.Signals) -> AsyncIterator[None]:
@@ -78,11 +90,11 @@ class Kills:
         async def send() -> None:
             while True:
                 await asyncio.sleep(seconds)
-                pids = await asyncio.to_thread(workers_of, self._internal_url, self._model)
-                if left := [pid for pid in pids if pid not in self._hit]:
+                if left := await self._left():
                     self._hit.add(left[0])
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(left[0], number)
+                    await self._wait_for(len(left), seconds)
 
         task = asyncio.create_task(send())
         try:
@@ -91,6 +103,21 @@ class Kills:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    async def _wait_for(self, count: int, within_s: float) -> None:
+        began = time.perf_counter()
+        while len(await self._left()) < count and time.perf_counter() - began < 0.8 * within_s:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.02)
+        self._back_s.append(time.perf_counter() - began)
+
+    async def back(self) -> None:
+        """Wait until there is a worker again that was not hit; counts those times that there is none."""
+        began = time.perf_counter()
+        while not await self._left():
+            if time.perf_counter() - began > 10:
+                self.missing += 1
+                return
+            await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -183,33 +210,51 @@ def settings(predict_s: float = PREDICT_S) -> dict[str, str]:
     }
 
 
-async def capacity(gun: Gun, shots: Sequence[Shot], seconds: float = 5.0) -> float:
-    """Right answers a second of 64 callers who ask as fast as they are answered."""
-    await gun.flood(shots, callers=64, seconds=1)
-    report = await gun.flood(shots, callers=64, seconds=seconds)
-    return report.right / report.took_s
+async def capacity(gun: Gun, shots: Sequence[Shot], *, floods: int = 3, seconds: float = 4.0) -> float:
+    """Right answers a second of 64 callers who ask as fast as they are answered: the median of some floods, after a first."""
+    await gun.flood(shots, callers=64, seconds=2)
+    reports = [await gun.flood(shots, callers=64, seconds=seconds) for _ in range(floods)]
+    return statistics.median(report.right / report.took_s for report in reports)
 
 
 async def kills(target: Target, seconds: float, share: float) -> dict[str, Any]:
-    """It-must-show 1."""
+    """It-must-show 1: undisturbed, killed, undisturbed, stopped, and again, until each kind has lasted so long."""
     shots = target.healthy()
     result: dict[str, Any] = {"hang_grace_s": PREDICT_S + GRACE_S, "seconds": seconds}
+    kinds = {"killed": (signal.SIGKILL, 1.0), "stopped": (signal.SIGSTOP, 5.0)}
+    total = {name: Report() for name in ("undisturbed", *kinds)}
+    hits = {name: Kills(target.internal_url, HEALTHY) for name in kinds}
+    p99s: dict[str, list[float]] = {name: [] for name in total}
+    rounds = max(1, round(seconds / SEGMENT_S))
     async with target.gun() as gun:
         most = result["capacity_per_s"] = round(await capacity(gun, shots), 1)
         rate = result["rate_per_s"] = round(share * most, 1)
-        result["undisturbed"] = (await gun.fire(shots, rate_per_s=rate, seconds=seconds)).figures()
-        for name, number, every_s in (("killed", signal.SIGKILL, 1.0), ("stopped", signal.SIGSTOP, 5.0)):
-            hits = Kills(target.internal_url, HEALTHY)
-            async with hits.every(every_s, number):
-                figures = (await gun.fire(shots, rate_per_s=rate, seconds=seconds)).figures()
-            began = time.perf_counter()
-            while not workers_of(target.internal_url, HEALTHY) and time.perf_counter() - began < 30:  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.01)
-            result[name] = figures | {"workers_hit": hits.count, "back_s": round(time.perf_counter() - began, 2)}
+
+        async def fire(name: str, for_s: float) -> None:
+            report = await gun.fire(shots, rate_per_s=rate, seconds=for_s)
+            total[name].add(report)
+            p99s[name].append(round(report.percentile_ms(99), 1))
+
+        await gun.fire(shots, rate_per_s=rate, seconds=2)
+        for _ in range(rounds):
+            for name, (number, every_s) in kinds.items():
+                await fire("undisturbed", seconds / rounds / len(kinds))
+                async with hits[name].every(every_s, number):
+                    await fire(name, seconds / rounds)
+                await hits[name].back()
+        result["capacity_afterwards_per_s"] = round(await capacity(gun, shots, floods=1), 1)
+    undisturbed = total["undisturbed"].percentile_ms(99)
+    for name, report in total.items():
+        result[name] = report.figures() | {"p99_ms_of_each_segment": p99s[name]}
+        if name in hits:
+            result[name] |= {
+                "p99_times": round(report.percentile_ms(99) / undisturbed, 2), "workers_hit": hits[name].count,
+                "not_back": hits[name].missing, "back_ms": [round(1000 * s) for s in hits[name].slowest()],
+            }  # fmt: skip
     return result
 
 
-async def hostile(target: Target, seconds: float, share: float) -> dict[str, Any]:
+async def hostile(target: Target, seconds: float, share: float, acts: Sequence[str]) -> dict[str, Any]:
     """It-must-show 2: the healthy model's p50 and p99 beside each act, over those of a well-behaved neighbour as busy."""
     shots = target.healthy()
     result: dict[str, Any] = {"seconds": seconds}
@@ -233,9 +278,20 @@ async def hostile(target: Target, seconds: float, share: float) -> dict[str, Any
             return report.figures() | {"calls_of_the_other": sum(await asyncio.gather(*makers))}
 
         result["alone"] = await beside(None)
-        result["none"] = await beside("none")
-        for act in ACTS:
+        # "none", the same neighbour well-behaved, again after every few acts: other work on the machine falls on both.
+        quiet: list[dict[str, Any]] = []
+        for place, act in enumerate(acts):
+            if place % 4 == 0:
+                quiet.append(await beside("none"))
             result[act] = await beside(act)
+        quiet.append(await beside("none"))
+        result["none"] = {name: statistics.median(q[name] for q in quiet) for name in ("p50_ms", "p99_ms", "per_s")}
+        for act in acts:
+            times = (f"{name}_times" for name in ("p50", "p99"))
+            result[act] |= {
+                name: round(result[act][name.replace("times", "ms")] / result["none"][name.replace("times", "ms")], 2)
+                for name in times
+            }
     return result
 
 
@@ -274,6 +330,7 @@ def main() -> None:
     parser.add_argument("what", choices=["kills", "hostile", "poison"])
     parser.add_argument("--seconds", type=float, default=None, help="of each measurement; 60 for kills, 5 for hostile")
     parser.add_argument("--share", type=float, default=None, help="of capacity; 0.8 for kills, 0.3 for hostile")
+    parser.add_argument("--act", action="append", choices=ACTS, help="hostile: only these")
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
     if given.what == "kills":
@@ -281,7 +338,7 @@ def main() -> None:
             result = asyncio.run(kills(target, given.seconds or 60, given.share or 0.8))
     elif given.what == "hostile":
         with stack([HEALTHY, HOSTILE], **settings()) as target:
-            result = asyncio.run(hostile(target, given.seconds or 5, given.share or 0.3))
+            result = asyncio.run(hostile(target, given.seconds or 5, given.share or 0.3, given.act or ACTS))
     else:
         with stack([HOSTILE], **settings()) as target:
             result = asyncio.run(poison(target, given.rounds))

@@ -150,6 +150,7 @@ class Cause(StrEnum):
     """Why a worker is no more."""
 
     DIED = "died"
+    CRASHED = "crashed"  # killed: R's handler of a crash had begun and did not end
     HUNG = "hung"  # killed: its run was longer than allowed
     STOPPED = "stopped"  # killed: something had stopped it (SIGSTOP), which is not its rows' doing
     UNANSWERED = "unanswered"  # killed: it did not answer a ping, or its connection broke

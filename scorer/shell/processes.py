@@ -18,9 +18,11 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+_CRASH_SIGNALS = sum(1 << (number - 1) for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _GUARD = """
 read done && exit 0
@@ -135,12 +137,22 @@ def kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether a signal has stopped it (SIGSTOP and the like); False if it is gone."""
+class Plight(StrEnum):
+    """What a process does not get out of by itself."""
+
+    STOPPED = "stopped"  # by a signal (SIGSTOP and the like)
+    CRASHING = "crashing"  # inside the handler of a crash: the kernel blocks a signal while its handler runs
+
+
+def plight_of(pid: int) -> Plight | None:
+    """None if it is well, or gone. proc(5): of /proc/PID/stat the 3rd field is the state, the 32nd the blocked signals."""
     try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return False
+        return None
+    if fields[0] == b"T":
+        return Plight.STOPPED
+    return Plight.CRASHING if int(fields[29]) & _CRASH_SIGNALS else None
 
 
 def resident_bytes(pid: int) -> int:

@@ -44,7 +44,7 @@ from scorer.core.states import WorkerState
 from scorer.shell import processes
 from scorer.shell.memory import Memory, memory_of
 from scorer.shell.metrics import ScorerMetrics
-from scorer.shell.processes import Death, Watched
+from scorer.shell.processes import Death, Plight, Watched
 from scorer.shell.worker import Reply, WorkerConnection, WorkerLostError
 from scorer.shell.zygote import Zygote, ZygoteError
 from shared.wire import Frame, WireError
@@ -85,7 +85,7 @@ class Process:
     ordered_s: float = 0.0
     last_ping_s: float = 0.0
     memory: Memory | None = None
-    stopped: bool = False  # at the last look
+    plight: Plight | None = None  # at the last look
     children_s: float = 0.0  # when its children were looked for
     resident_bytes: int = 0  # when it came to listen
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -165,13 +165,14 @@ class Workers:
                 self._ping(process, now)
 
     def _look_at(self, process: Process, now: float) -> None:
-        """A worker that somebody has stopped does nothing until told to go on: no need to wait for its time."""
+        """A worker that somebody has stopped does nothing until told to go on, and one whose R hangs in its own handler of a
+        crash, which runs on the memory that was damaged, never will: no need to wait for their time."""
         if process.pid is None:
             return
-        stopped = processes.is_stopped(process.pid)
-        if stopped and process.stopped:
-            self.end(process.number, Cause.STOPPED)
-        process.stopped = stopped
+        plight = processes.plight_of(process.pid)
+        if plight is not None and plight is process.plight:
+            self.end(process.number, Cause.STOPPED if plight is Plight.STOPPED else Cause.CRASHED)
+        process.plight = plight
         worker = self.pool.workers.get(process.number)
         if worker is not None and worker.state is WorkerState.IDLE and self._left_children(process, now):
             self.perform(self.pool.retire_worker(process.number, now))

@@ -208,6 +208,20 @@ def test_a_pod_whose_only_version_is_down_is_not_ready_and_says_why(tmp_path: Pa
 # --- the queue
 
 
+def test_a_quick_model_does_not_wait_for_the_long_runs_of_another_that_hold_every_slot(tmp_path: Path) -> None:
+    with scorer(tmp_path, SLOW, DOUBLE, workers=2) as pod, ThreadPoolExecutor(2) as threads:
+        eventually(lambda: settled(pod, 2), what="both are there")
+        for number in range(8):  # the pod learns what each costs
+            assert pod.predict(SLOW, seconds=[0.3]) == [0.3]
+            assert pod.predict(DOUBLE, x=[float(number)]) == [2.0 * number]
+        long = [threads.submit(pod.predict, SLOW, seconds=[2.2]) for _ in range(2)]
+        eventually(lambda: pod.status()["busy"] == 2, what="both slots are taken")
+        for number in range(10):
+            assert pod.predict(DOUBLE, x=[float(number)]) == [2.0 * number]
+        assert not any(call.done() for call in long), "it was answered meanwhile"
+        assert [call.result() for call in long] == [[2.2], [2.2]]
+
+
 def test_a_full_queue_answers_503_with_a_time_to_come_back(tmp_path: Path) -> None:
     with scorer(tmp_path, SLOW, workers=1, queue_rows=2) as pod, ThreadPoolExecutor(3) as threads:
         pod.ready()

@@ -29,9 +29,8 @@ REFUSED = {
     "loop": (504, "deadline_exceeded"),
     "loop_in_c": (504, "deadline_exceeded"),
 }
-#: R's own way out and its handler for segfaults, run on damaged memory, may hang instead, and a slow disk be slower than the limit:
-#: either refusal is clear.
-MAY_HANG = {"quit_for_good", "segfault", "disk"}
+#: R's own way out may hang instead, and a slow disk be slower than the limit: either refusal is clear.
+MAY_HANG = {"quit_for_good", "disk"}
 LEAVES = {"500 worker_crashed", "504 deadline_exceeded"}
 ANSWERED = ("nap", "leak", "stdout", "stderr", "session", "children", "twin")
 DEADLINE_S = 10.0

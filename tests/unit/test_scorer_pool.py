@@ -467,6 +467,19 @@ def test_an_item_on_a_worker_that_was_stopped_from_outside_is_scored_by_another(
     assert values(pod.answers[0].frame) == [1.0]
 
 
+def test_an_item_whose_worker_hangs_in_its_crash_is_refused_as_one_that_crashes() -> None:
+    pod = Pod(slots=1)
+    pod.start()
+    pod.call(1.0)
+    for _ in range(2):
+        [worker] = pod.running
+        pod.do(pod.pool.end_worker(worker, Cause.CRASHED, pod.now))
+        pod.die(worker)
+        pod.start()
+    [answer] = pod.answers
+    assert answer.errors[0].code == "worker_crashed"
+
+
 def test_a_version_that_takes_far_too_long_leaves_the_slots_to_others_but_not_more_to_itself() -> None:
     pod = Pod(slots=1, batchable=False, keys=(A, B))
     pod.start()

@@ -1,0 +1,69 @@
+"""Where a batch goes when a pod says that it does not serve the version: elsewhere, and a clear 503 if there is no elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from typing import Any, cast
+
+import pytest
+
+from gateway.core.coalesce import Coalescer, Item
+from gateway.core.contract import compile_contract
+from gateway.core.pods import Pod, Pods
+from gateway.shell.coalesce import Forwarder, Waiting
+from gateway.shell.pods import PodClient
+from shared.catalogue import VersionEntry
+from shared.errors import ScoregateError, UnavailableError, VersionDownError, VersionNotHereError
+from shared.signature import Field, Signature, Type
+from shared.wire import Answer, Frame
+
+SIGNATURE = Signature(
+    inputs=(Field(name="x", type=Type.DOUBLE),), outputs=(Field(name="prediction", type=Type.DOUBLE),)
+)
+CONTRACT = compile_contract(VersionEntry(model="m", version="1", state="ready", digest="d", signature=SIGNATURE), 100)
+ROW = Frame(1, (array("d", [2.5]).tobytes(),))
+
+
+class SayingPods:
+    """Pods that echo, or say what is the matter; as much of PodClient as a forwarder needs."""
+
+    slots = 4
+
+    def __init__(self, **says: ScoregateError | None) -> None:
+        self.pods = Pods()
+        self.pods.keep(says)
+        self.says = says
+        self.asked: list[str] = []
+
+    async def infer(self, pod: Pod, *rest: Any) -> tuple[Answer, None]:
+        """What this pod says."""
+        self.asked.append(pod.address)
+        if (error := self.says[pod.address]) is not None:
+            raise error
+        return Answer("m", "1", rest[4], list(rest[5]), ()), None
+
+
+async def score(pods: SayingPods) -> Frame:
+    forwarder = Forwarder(
+        cast("PodClient", pods), Coalescer(slots=4, max_batch_rows=64, max_waiting_rows=100), lambda *_: None
+    )
+    answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+    waiting = Waiting(CONTRACT, lambda: frozenset(pods.says), "request", answer, retry=True)
+    return await forwarder.score(Item("m", "g", ROW, time.monotonic() + 10, waiting))
+
+
+@pytest.mark.parametrize("error", [VersionNotHereError(), VersionDownError("its workers do not stay up: 5 x SIGABRT")])
+async def test_a_version_that_one_pod_does_not_serve_is_scored_by_another(error: ScoregateError) -> None:
+    pods = SayingPods(a=error, b=None)
+    assert (await score(pods)).buffers == ROW.buffers
+    assert pods.asked == ["a", "b"]
+
+
+async def test_a_version_that_is_down_on_every_pod_is_a_clear_503() -> None:
+    pods = SayingPods(a=VersionDownError("5 x SIGABRT"), b=VersionDownError("5 x SIGABRT"))
+    with pytest.raises(UnavailableError, match="do not stay up; try again later") as refused:
+        await score(pods)
+    assert (refused.value.status, refused.value.retry_after_ms) == (503, 5000)
+    assert pods.asked == ["a", "b"]
