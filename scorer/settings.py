@@ -73,7 +73,7 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     refork_share: Annotated[
         Annotated[float, msgspec.Meta(ge=0)],
         Doc(
-            "a worker is forked anew when its own memory has grown by this share of what the model takes loaded, and a call's peak"
+            "a worker is forked anew when its own memory has grown by this share of the loaded model, and what a call leaves"
         ),
     ] = 0.15
     refork_floor_mib: Annotated[Positive, Doc("MiB that share is at least")] = 32

@@ -54,6 +54,7 @@ class Measured(msgspec.Struct, frozen=True):
     fixed_ms: float | None = None
     row_ms: float | None = None
     peak_64_rows_bytes: float | None = None
+    left_64_rows_bytes: float | None = None
 
 
 class Example(msgspec.Struct, frozen=True):

@@ -83,9 +83,12 @@ class Budget:
 def growth_limit(measured: Measured, *, share: float, floor_bytes: float) -> float:
     """Bytes a worker may hold privately beyond what a warm one does, until it is forked anew.
 
-    A share of the model, at least the floor; a peak is no growth, for a class that copies its model would be forked for ever.
+    A share of the model, at least the floor; what each call leaves behind until R collects it is no growth, for a class that
+    copies its model would be forked for ever. A package that does not say what is left is taken to leave the whole peak.
     """
-    return max(floor_bytes, share * (measured.load_bytes or 0)) + (measured.peak_64_rows_bytes or 0)
+    left = measured.left_64_rows_bytes
+    left = measured.peak_64_rows_bytes if left is None else left
+    return max(floor_bytes, share * (measured.load_bytes or 0)) + (left or 0)
 
 
 def _mib(count: float) -> str:

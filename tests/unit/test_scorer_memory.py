@@ -64,6 +64,13 @@ def test_a_worker_may_grow_by_a_share_of_the_model_or_the_floor_and_always_by_it
     assert growth_limit(small, share=0.15, floor_bytes=48 * MIB) == 448 * MIB
 
 
+def test_what_a_call_takes_and_gives_back_is_no_allowance_to_grow() -> None:
+    copies_in_c = Measured(load_bytes=1000 * MIB, peak_64_rows_bytes=400 * MIB, left_64_rows_bytes=0)
+    copies_in_r = Measured(load_bytes=1000 * MIB, peak_64_rows_bytes=400 * MIB, left_64_rows_bytes=300 * MIB)
+    assert growth_limit(copies_in_c, share=0.15, floor_bytes=0) == 150 * MIB
+    assert growth_limit(copies_in_r, share=0.15, floor_bytes=0) == 450 * MIB
+
+
 @pytest.mark.parametrize(
     ("file", "text", "expected"),
     [

@@ -13,5 +13,5 @@ test_that("costs are measured as a fixed and a marginal part", {
 test_that("memory is known on Linux", {
   skip_on_os(c("mac", "windows", "solaris"))
   expect_gt(process_bytes(), 1e7)
-  expect_gt(peak_bytes(function() sum(numeric(5e6))), 2e7)
+  expect_gt(growth_bytes(function() sum(numeric(5e6)))$peak, 2e7)
 })

@@ -13,7 +13,7 @@ test_that("a package has the manifest the scorer reads, and says how it went", {
   expect_identical(manifest$signature$inputs,
     list(list(name = "speed", type = "double", nullable = TRUE, range = list(4L, 25L), missing = "na")))
   expect_true(manifest$batchable && manifest$retry)
-  expect_named(manifest$measured, c("load_bytes", "fixed_ms", "row_ms", "peak_64_rows_bytes"))
+  expect_named(manifest$measured, c("load_bytes", "fixed_ms", "row_ms", "peak_64_rows_bytes", "left_64_rows_bytes"))
   expect_length(manifest$example$inputs$speed, 12L)
 })
 
