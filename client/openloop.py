@@ -88,11 +88,13 @@ class Report:
         """The latency in ms that `percent` of the right answers did not exceed; NaN where there is none."""
         return 1000 * percentile(self.latencies_s, percent)
 
-    def add(self, other: Report) -> None:
+    def extend(self, other: Report) -> None:
         """Count what came of another segment too."""
         self.intended += other.intended
         self.latencies_s += other.latencies_s
         self.failures += other.failures
+        for wrong, seconds in other.failed_s.items():
+            self.failed_s.setdefault(wrong, []).extend(seconds)
         self.took_s += other.took_s
         self.latest_start_s = max(self.latest_start_s, other.latest_start_s)
 

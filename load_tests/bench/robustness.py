@@ -232,7 +232,7 @@ async def kills(target: Target, seconds: float, share: float) -> dict[str, Any]:
 
         async def fire(name: str, for_s: float) -> None:
             report = await gun.fire(shots, rate_per_s=rate, seconds=for_s)
-            total[name].add(report)
+            total[name].extend(report)
             p99s[name].append(round(report.percentile_ms(99), 1))
 
         await gun.fire(shots, rate_per_s=rate, seconds=2)

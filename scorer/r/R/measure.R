@@ -8,8 +8,8 @@ process_bytes <- function(what = "VmRSS") {
   if (length(line) == 1L) as.numeric(gsub("[^0-9]", "", line)) * 1024 else NA_real_
 }
 
-#' How much memory grows at most while a call runs, and how much of that it leaves behind, in bytes; 0 where the system does
-#' not tell. What is left is R's garbage until the next collection; a class that copies itself in C++ leaves nothing.
+#' How much memory grows at most while a call runs, and how much of that it leaves behind, in bytes; 0 where the
+#' system does not tell. What is left is R's garbage until the next collection; copies in C++ are not.
 #' @noRd
 growth_bytes <- function(call) {
   invisible(gc())
