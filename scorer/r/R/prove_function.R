@@ -27,11 +27,14 @@ prove_function <- function(dir, example, expected, tie_breaker = NULL, progress 
   nullable <- Filter(function(field) field$nullable, model$signature$inputs)
   progress("missing values are taken in ",
     if (length(nullable) > 0L) quoted(vapply(nullable, `[[`, "", "name")) else "no input")
-  peak <- peak_bytes(function() call_loaded(model, example, default_seed))
+  grown <- growth_bytes(function() call_loaded(model, example, default_seed))
   fixed_ms <- median_ms(function() call_loaded(model, example, default_seed), 30L)
   list(
     inputs = model$signature$inputs,
-    measured = list(load_bytes = load_bytes, fixed_ms = signif(fixed_ms, 4L), row_ms = 0, peak_64_rows_bytes = peak),
+    measured = list(
+      load_bytes = load_bytes, fixed_ms = signif(fixed_ms, 4L), row_ms = 0,
+      peak_64_rows_bytes = grown$peak, left_64_rows_bytes = grown$left
+    ),
     example = call_json(example, answer, model$signature)
   )
 }
