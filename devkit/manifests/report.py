@@ -56,12 +56,11 @@ def table(lines: list[Line]) -> Table:
     shown.add_column("rule")
     for overlay in overlays:
         shown.add_column(overlay.replace("+", "\n+"), justify="center")
-    shown.add_column("holds", overflow="fold")
     for rule in dict.fromkeys(line.rule for line in lines):
         own = {line.overlay: line for line in lines if line.rule == rule}
         cells = [own.get(overlay, own.get("all")) for overlay in overlays]
         verdicts = ["" if cell is None else f"{len(cell.found)} WRONG" if cell.found else "ok" for cell in cells]
-        shown.add_row(rule, *verdicts, next(iter(own.values())).what)
+        shown.add_row(rule.replace("_", " "), *verdicts)
     return shown
 
 
