@@ -19,11 +19,12 @@ from gateway.core.policy import Policy
 from gateway.core.policy_file import read_policy
 from gateway.metrics import Metrics
 from gateway.middleware.errors import Errors
+from gateway.routes.dispatch import Dispatch
 from gateway.routes.docs import docs_routes
 from gateway.routes.internal import internal_app
 from gateway.routes.pipeline import Pipeline
-from gateway.routes.v1 import v1_routes
-from gateway.routes.v2 import v2_routes
+from gateway.routes.v1 import Score, V1Form, v1_routes
+from gateway.routes.v2 import V2Form, v2_routes
 from gateway.settings import GatewaySettings
 from gateway.shell.admit import Admission
 from gateway.shell.authenticate import Authenticator
@@ -90,14 +91,20 @@ class Gateway:
             policy,
             parts.authenticator or Authenticator(self._keys, rules),
             self._admission,
-            EdgeLimiter(settings.trusted_proxies, failures=settings.failed_logins, pages=settings.public_pages),
+            EdgeLimiter(
+                settings.trusted_proxies,
+                failures=settings.failed_logins,
+                pages=settings.public_pages,
+                reads=settings.catalogue_reads,
+            ),
             self._pods,
             self._contracts,
             self._forwarder,
             self.metrics,
         )
         routes = [*v1_routes(self.pipeline), *v2_routes(self.pipeline, self.unready), *docs_routes(self.pipeline)]
-        self.public: ASGIApp = Errors(Router(routes=routes, redirect_slashes=False))
+        router = Router(routes=routes, redirect_slashes=False)
+        self.public: ASGIApp = Errors(Dispatch(router, scores(self.pipeline)))
         self.internal: ASGIApp = internal_app(self.metrics, self.unready, self._refresh)
 
     async def start(self) -> None:
@@ -169,6 +176,11 @@ class Gateway:
             models={name: model.default for name, model in self._pods.index.models.items()},
             unready=[f"{v.entry.model}@{v.entry.version}" for v in served if not v.ready],
         )
+
+
+def scores(pipeline: Pipeline) -> dict[tuple[str, str], ASGIApp]:
+    """Who serves the scoring routes of which interface."""
+    return {("v1", "score"): Score(pipeline, V1Form()), ("v2", "infer"): Score(pipeline, V2Form())}
 
 
 def counter_store(settings: GatewaySettings) -> RedisCounterStore | None:

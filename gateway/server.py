@@ -41,7 +41,9 @@ async def _serve(settings: GatewaySettings, parts: app.Parts | None) -> None:
     public = serving.listen(settings.host, settings.port, reuse_port=settings.reuse_port)
     internal = serving.listen(settings.internal_host, settings.internal_port)
     gateway = app.build(settings, parts)
-    await gateway.start()
+    if not await serving.unless_stopped(gateway.start()):
+        await gateway.close()
+        return
     # What start-up made stays: leaving it out of every later collection saves pauses of tens of milliseconds.
     gc.collect()
     gc.freeze()

@@ -75,6 +75,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         "600/minute"
     )
 
+    catalogue_reads: Annotated[
+        str, Doc("Reads of the catalogue per caller and process, as N/second, minute, hour or day.")
+    ] = "6000/minute"
+
     max_body_bytes: Annotated[Count, Doc("Largest request body, also after gunzip, in bytes.")] = 16 * 1024 * 1024
     max_rows: Annotated[Count, Doc("Most rows in one request.")] = 100_000
     max_buffered_bytes: Annotated[

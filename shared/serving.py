@@ -70,6 +70,29 @@ def _server(app: Any, drain_s: float, **options: Any) -> _Server:
     )
 
 
+async def unless_stopped(start: Coroutine[Any, Any, None]) -> bool:
+    """Whether what starts has started: False if SIGTERM or SIGINT came first, which gives it up. Raises what it raises."""
+    loop = asyncio.get_running_loop()
+    starting = asyncio.ensure_future(start)
+    signals = (signal.SIGTERM, signal.SIGINT)
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+        starting.cancel()
+
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    try:
+        await starting
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+    # The handlers stay until `serve` sets its own: a signal in between must not kill.
+    return not asked
+
+
 async def serve(
     service: str,
     public: tuple[Any, socket.socket],

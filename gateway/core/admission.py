@@ -146,6 +146,9 @@ class Counters:
     quota_window: int = 0
     quota_used: int = 0
     leases: dict[str, int] = field(default_factory=dict)
+    #: No lease ends before; looked at again once it has come, or if the clock went back behind `_looked_us`.
+    _ends_us: int = 0
+    _looked_us: int = 0
 
     def admit(self, limits: Limits, ask: Admit, now_us: int) -> Decision:
         """Charges `ask` or nothing. Of several limits in the way the one that lasts longest is named."""
@@ -169,16 +172,20 @@ class Counters:
 
     def hold(self, ask: Admit, now_us: int) -> None:
         """Takes a place until the lease ends."""
-        self.leases[ask.lease_id] = now_us + min(ask.lease_ms, MAX_LEASE_MS) * 1000
+        ends_us = now_us + min(ask.lease_ms, MAX_LEASE_MS) * 1000
+        self._ends_us = min(self._ends_us, ends_us) if self.leases else ends_us
+        self.leases[ask.lease_id] = ends_us
 
     def release(self, lease_id: str) -> None:
         """Gives the place back; an unknown lease is no error."""
         self.leases.pop(lease_id, None)
 
     def _at(self, limits: Limits, now_us: int) -> _Now:
-        if self.leases:
+        if self.leases and (now_us >= self._ends_us or now_us < self._looked_us):
             ends = now_us + MAX_LEASE_MS * 1000  # a lease beyond that is a leftover of a clock that went back
             self.leases = {lease: until for lease, until in self.leases.items() if now_us < until <= ends}
+            self._ends_us = min(self.leases.values(), default=0)
+        self._looked_us = now_us
         calls = self.calls.leaked(scale(limits.calls), now_us) if limits.calls else self.calls
         rows = self.rows.leaked(scale(limits.rows), now_us) if limits.rows else self.rows
         window = now_us // (limits.quota.window_s * 1_000_000) if limits.quota else 0

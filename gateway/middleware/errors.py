@@ -8,6 +8,7 @@ from __future__ import annotations
 import http
 import math
 import secrets
+import time
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from shared.errors import MethodNotAllowedError, NotFoundError, ScoregateError
 log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 MAX_PROBLEMS = 100
+MOST_LOGGED_PER_S = 100
 
 
 def request_id(scope: Scope) -> str:
@@ -72,11 +74,34 @@ def _title(error: ScoregateError) -> str:
     return http.HTTPStatus(error.status).phrase
 
 
+class Brake:
+    """Lets so many a second pass and counts the others: a flood of refusals is not to be a flood of lines."""
+
+    def __init__(self, per_s: int) -> None:
+        self._per_s = per_s
+        self._second = 0
+        self._passed = self._held_back = 0
+
+    def passes(self, now: float) -> bool:
+        """Whether this one passes."""
+        if int(now) != self._second:
+            self._second, self._passed = int(now), 0
+        self._passed += 1
+        self._held_back += self._passed > self._per_s
+        return self._passed <= self._per_s
+
+    def taken(self) -> int | None:
+        """How many were held back since this was last asked; None for none, which a line need not say."""
+        held_back, self._held_back = self._held_back, 0
+        return held_back or None
+
+
 class Errors:
     """The outermost middleware of the public app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._brake = Brake(MOST_LOGGED_PER_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, or answer with what went wrong; an answer already begun is cut off, so that it cannot be mistaken for whole."""
@@ -109,15 +134,17 @@ class Errors:
         if started:
             raise ConnectionAbortedError("failed in the middle of an answer") from refused
         state = scope["state"]
-        event = log.info if refused.status < 500 else log.warning
-        event(
-            "gateway.request.refused",
-            request_id=request_id(scope),
-            status=refused.status,
-            code=refused.reason,
-            path=scope["path"][:200],
-            caller=state.get("caller"),
-        )
+        if self._brake.passes(time.monotonic()):
+            event = log.info if refused.status < 500 else log.warning
+            event(
+                "gateway.request.refused",
+                request_id=request_id(scope),
+                status=refused.status,
+                code=refused.reason,
+                path=scope["path"][:200],
+                caller=state.get("caller"),
+                unlogged_before=self._brake.taken(),
+            )
         headers, body = render(refused, oip=scope["path"].startswith("/v2"), request=request_id(scope))
         if (clock := state.get("clock")) is not None:
             headers.append((b"server-timing", server_timing(clock.spent_s)))

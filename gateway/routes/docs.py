@@ -22,10 +22,10 @@ def docs_routes(pipeline: Pipeline) -> list[Route]:
     scope = f"{settings.audiences[0]}/.default"
 
     async def openapi(request: Request) -> Response:
-        caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
+        caller = await pipeline.reader(request)
         index = pipeline.index
         models = [index.models[name] for name in pipeline.policy.listed(caller, index.models)]
-        return reply(request, openapi_document(models, token_url=token_url, scope=scope))
+        return await reply(request, openapi_document(models, token_url=token_url, scope=scope))
 
     @pipeline.edge.page
     async def page(request: Request) -> Response:

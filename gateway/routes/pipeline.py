@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.caller import Caller
@@ -32,6 +33,7 @@ from gateway.shell.admit import Admission
 from gateway.shell.authenticate import Authenticator
 from gateway.shell.body import ClientDisconnectedError, read_body
 from gateway.shell.coalesce import Forwarder, Waiting
+from gateway.shell.compress import compressed
 from gateway.shell.edge import EdgeLimiter
 from gateway.shell.pods import PodClient
 from shared.deadline import CLIENT_TIMEOUT_HEADER, parse_timeout_ms
@@ -150,6 +152,12 @@ class Pipeline:
         scope["state"]["caller"] = caller.key  # for the log of a refusal
         return caller
 
+    async def reader(self, request: Request) -> Caller:
+        """The caller of a route that shows what there is; raises TooManyRequestsError for one who looks too often."""
+        caller = await self.authenticate(request.scope, dict(request.scope["headers"]))
+        self.edge.read(caller.key)
+        return caller
+
     def authorise(self, caller: Caller, model: str, version: str | None) -> Asked:
         """The grant, and the version that will answer: resolved once, here. Remembered until the index changes."""
         if self._asked_of is not self.index or len(self._asked) >= MAX_ASKED:
@@ -256,6 +264,8 @@ class Pipeline:
                 out, content = await in_steps(form.write(contract, answer, wanted))
             except WireError as error:
                 raise UpstreamError from error
+        encoding, content = await compressed(content, headers.get(b"accept-encoding", b""))
+        out += encoding
         out.append((b"content-length", str(len(content)).encode()))
         out.append((b"x-request-id", request.encode()))
         out.append((b"cache-control", b"no-store"))

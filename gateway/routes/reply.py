@@ -9,11 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.middleware.errors import request_id
+from gateway.shell.compress import compressed
 
 _encode = msgspec.json.Encoder().encode
 
 
-def reply(request: Request, content: Any) -> Response:
+async def reply(request: Request, content: Any) -> Response:
     """200 with `content` as JSON, not to be stored: what a caller may see depends on the token."""
+    encoding, body = await compressed(_encode(content), request.headers.get("accept-encoding", "").encode("latin-1"))
     headers = {"X-Request-Id": request_id(request.scope), "Cache-Control": "no-store"}
-    return Response(_encode(content), media_type="application/json", headers=headers)
+    headers |= {name.decode(): value.decode() for name, value in encoding}
+    return Response(body, media_type="application/json", headers=headers)

@@ -58,18 +58,18 @@ def v1_routes(pipeline: Pipeline) -> list[Route]:
     score = Score(pipeline, V1Form())
 
     async def models(request: Request) -> Response:
-        caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
+        caller = await pipeline.reader(request)
         names = pipeline.policy.listed(caller, pipeline.index.models)
         cards = [model_form(pipeline.index.models[name]) for name in names]
-        return reply(request, {"models": cards})
+        return await reply(request, {"models": cards})
 
     async def model(request: Request) -> Response:
-        caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
+        caller = await pipeline.reader(request)
         name, version = request.path_params["model"], request.path_params.get("version")
         found = pipeline.model(caller, name)
         if version is not None and version not in found.versions:
             raise NotFoundError(f"model {name!r} has no version {version!r}")
-        return reply(request, model_form(found, version))
+        return await reply(request, model_form(found, version))
 
     return [
         Route("/v1/models", models, methods=["GET"]),

@@ -62,8 +62,8 @@ def v2_routes(pipeline: Pipeline, unready: Callable[[], list[str]]) -> list[Rout
     infer = Score(pipeline, V2Form())
 
     async def server(request: Request) -> Response:
-        await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
-        return reply(request, v2_server_metadata())
+        await pipeline.reader(request)
+        return await reply(request, v2_server_metadata())
 
     async def live(request: Request) -> Response:
         return Response(headers={"X-Request-Id": request_id(request.scope)})
@@ -74,7 +74,7 @@ def v2_routes(pipeline: Pipeline, unready: Callable[[], list[str]]) -> list[Rout
         return Response(headers={"X-Request-Id": request_id(request.scope)})
 
     async def model(request: Request) -> Response:
-        caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
+        caller = await pipeline.reader(request)
         name, version = request.path_params["model"], request.path_params.get("version")
         found = pipeline.model(caller, name)
         wanted = found.default if version is None else version
@@ -83,18 +83,18 @@ def v2_routes(pipeline: Pipeline, unready: Callable[[], list[str]]) -> list[Rout
         if wanted is None:
             raise UnavailableError(f"no version of {name!r} is ready to serve by default; name one")
         versions = [v for v, served in found.versions.items() if served.ready]
-        return reply(request, v2_model_metadata(found.versions[wanted].entry, versions))
+        return await reply(request, v2_model_metadata(found.versions[wanted].entry, versions))
 
     async def model_ready(request: Request) -> Response:
-        caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
+        caller = await pipeline.reader(request)
         pipeline.authorise(caller, request.path_params["model"], request.path_params.get("version"))
         return Response(headers={"X-Request-Id": request_id(request.scope)})
 
     async def index(request: Request) -> Response:
-        caller = await pipeline.authenticate(request.scope, dict(request.scope["headers"]))
+        caller = await pipeline.reader(request)
         names = pipeline.policy.listed(caller, pipeline.index.models)
         entries = [served.entry for name in names for served in pipeline.index.models[name].versions.values()]
-        return reply(request, v2_repository_index(entries))
+        return await reply(request, v2_repository_index(entries))
 
     paths = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
     return [

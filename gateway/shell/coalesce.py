@@ -83,6 +83,7 @@ class Forwarder:
     async def close(self) -> None:
         """Give up what is still away; whoever waits for it is told."""
         self._closing = True
+        await asyncio.sleep(0)  # a task that is cancelled before its first step never comes to its `finally`
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

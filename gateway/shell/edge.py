@@ -47,12 +47,14 @@ class EdgeLimiter:
         *,
         failures: str = "20/minute",
         pages: str = "120/minute",
+        reads: str = "6000/minute",
         max_addresses: int = MAX_ADDRESSES,
     ) -> None:
         """`trusted_proxies` are addresses or CIDR ranges. Raises ValueError for anything else or a malformed rate."""
         self._trusted = trusted_networks(trusted_proxies)
         self._failures: RateLimitItem = parse(failures)
         self._pages = str(parse(pages))
+        self._reads: RateLimitItem = parse(reads)
         self._limiter = Limiter(
             key_func=lambda request: self.client_address(request.scope),
             storage_uri=f"{BoundedMemory.STORAGE_SCHEME[0]}://",
@@ -94,6 +96,14 @@ class EdgeLimiter:
         """Counts one failed authentication."""
         self._counts.hit(self._failures, "failed", address)
 
+    def read(self, caller_key: str) -> None:
+        """Counts a caller's read of the catalogue; raises TooManyRequestsError if there were too many.
+
+        Reads charge no limit of the policy: a client that asks for a model's columns before it scores has not scored twice.
+        """
+        if not self._counts.hit(self._reads, "read", caller_key):
+            raise self._refusal(self._reads, "read", caller_key, "too many reads of the catalogue", "rate_limited")
+
     def page(self, endpoint: Page) -> Page:
         """A public page that raises TooManyRequestsError where its address asked for this page too often."""
         limited: Page = self._limiter.limit(self._pages, key_func=self._key)(endpoint)
@@ -103,8 +113,8 @@ class EdgeLimiter:
             try:
                 return await limited(request)
             except RateLimitExceeded as exceeded:
-                item, names = request.state.view_rate_limit
-                raise self._refusal(item, *names, "too many requests from your address") from exceeded
+                item, (key, scope) = request.state.view_rate_limit
+                raise self._refusal(item, key, scope, "too many requests from your address") from exceeded
 
         return page
 
@@ -114,13 +124,13 @@ class EdgeLimiter:
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
 
-    def _refusal(self, item: RateLimitItem, *names_and_text: str) -> TooManyRequestsError:
-        *names, text = names_and_text
+    def _refusal(
+        self, item: RateLimitItem, scope: str, key: str, text: str, reason: str = "address_limited"
+    ) -> TooManyRequestsError:
+        names = (scope, key)
         resets_at_s = self._counts.get_window_stats(item, *names).reset_time
         wait_ms = max(1, int((resets_at_s - time.time()) * 1000) + 1)
-        return TooManyRequestsError(
-            f"{text}; try again in {wait_ms} ms", retry_after_ms=wait_ms, reason="address_limited"
-        )
+        return TooManyRequestsError(f"{text}; try again in {wait_ms} ms", retry_after_ms=wait_ms, reason=reason)
 
 
 def trusted_networks(ranges: Iterable[str]) -> tuple[Network, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,3 +91,17 @@ def test_a_policy_that_cannot_be_used_ends_it_with_2_before_any_is_started(start
     said, _ = process.communicate(timeout=20)
     assert process.returncode == 2
     assert said.count("gateway: ") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_waits_for_a_scorer_that_says_nothing_ends_it_with_0(start: Start, number: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = start(GATEWAY_WORKERS="1", GATEWAY_SCORER_URLS=url)
+        connection, _ = silent.accept()
+        with connection:
+            began = time.monotonic()
+            process.send_signal(number)
+            assert process.wait(20) == 0
+            assert time.monotonic() - began < 4  # not only when it has given the scorer up

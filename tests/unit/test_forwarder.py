@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.core.coalesce import Coalescer, Item
+from gateway.core.coalesce import Coalescer, Item, Place
 from gateway.core.contract import compile_contract
 from gateway.core.pods import Pod, Pods
 from gateway.shell.coalesce import Forwarder, Waiting
@@ -17,6 +17,7 @@ from gateway.shell.pods import PodClient
 from shared.catalogue import VersionEntry
 from shared.errors import ScoregateError, UnavailableError, VersionDownError, VersionNotHereError
 from shared.signature import Field, Signature, Type
+from shared.stages import NO_TIMES, Times
 from shared.wire import Answer, Frame
 
 SIGNATURE = Signature(
@@ -29,20 +30,22 @@ ROW = Frame(1, (array("d", [2.5]).tobytes(),))
 class SayingPods:
     """Pods that echo, or say what is the matter; as much of PodClient as a forwarder needs."""
 
-    slots = 4
-
     def __init__(self, **says: ScoregateError | None) -> None:
         self.pods = Pods()
         self.pods.keep(says)
         self.says = says
         self.asked: list[str] = []
 
-    async def infer(self, pod: Pod, *rest: Any) -> tuple[Answer, None]:
+    def slots(self, having: frozenset[str] | None = None) -> int:  # noqa: ARG002
+        """Enough."""
+        return 4
+
+    async def infer(self, pod: Pod, *rest: Any) -> tuple[Answer, Times]:
         """What this pod says."""
         self.asked.append(pod.address)
         if (error := self.says[pod.address]) is not None:
             raise error
-        return Answer("m", "1", rest[4], list(rest[5]), ()), None
+        return Answer("m", "1", rest[4], list(rest[5]), ()), NO_TIMES
 
 
 async def score(pods: SayingPods) -> Frame:
@@ -51,7 +54,7 @@ async def score(pods: SayingPods) -> Frame:
     )
     answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
     waiting = Waiting(CONTRACT, lambda: frozenset(pods.says), "request", answer, retry=True)
-    return await forwarder.score(Item("m", "g", ROW, time.monotonic() + 10, waiting))
+    return await forwarder.score(Item(Place("m", "g"), ROW, time.monotonic() + 10, waiting))
 
 
 @pytest.mark.parametrize("error", [VersionNotHereError(), VersionDownError("its workers do not stay up: 5 x SIGABRT")])

@@ -1,0 +1,31 @@
+"""Finds the scoring routes by cutting the path. All else goes to Starlette's router, which tries one pattern after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Dispatch:
+    """`scores` by interface and verb, as `("v1", "score")`; `router` knows the same addresses, for all other methods."""
+
+    def __init__(self, router: ASGIApp, scores: Mapping[tuple[str, str], ASGIApp]) -> None:
+        self._router = router
+        self._scores = scores
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`/{interface}/models/{model}[/versions/{version}]/{verb}`."""
+        parts: list[str] = scope["path"].split("/")
+        score = self._scores.get((parts[1], parts[-1])) if len(parts) in {5, 7} else None
+        if score is None or scope["method"] != "POST" or parts[2] != "models" or not parts[3]:
+            await self._router(scope, receive, send)
+            return
+        params = {"model": parts[3]}
+        if len(parts) == 7:
+            if parts[4] != "versions" or not parts[5]:
+                await self._router(scope, receive, send)
+                return
+            params["version"] = parts[5]
+        scope["path_params"] = params
+        await score(scope, receive, send)

@@ -1,0 +1,283 @@
+"""The forwarder on pods that are a class: whatever they do, everyone gets its own rows or its own error, and nothing stays."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.coalesce import Coalescer, Item, Place
+from gateway.core.pods import Pod, Pods
+from gateway.shell.body import ClientDisconnectedError
+from gateway.shell.coalesce import Forwarder, Waiting
+from gateway.shell.pods import NoAnswerError
+from shared.errors import (
+    DeadlineExceededError,
+    OverloadedError,
+    PredictionFailedError,
+    ScoregateError,
+    UnavailableError,
+    UpstreamError,
+    VersionNotHereError,
+)
+from shared.signature import Field, Type
+from shared.stages import Times
+from shared.wire import Answer, Frame, ItemError
+from tests.unit.contract_cases import contract
+
+X = contract((Field(name="x", type=Type.DOUBLE),))
+#: What a pod may do with a batch; "fail" does not score the first item.
+FATES = ("double", "double", "double", "fail", "fail all", "lose", "not here", "full", "nonsense", "bug", "hang")
+
+
+def numbers(frame: Frame) -> list[float]:
+    return list(array("d", bytes(frame.buffers[0])))
+
+
+class FakePods:
+    """As `PodClient`: each call meets the next fate; `gate`, if given, holds it until then."""
+
+    def __init__(self, fates: Sequence[str] = (), addresses: Sequence[str] = ("a", "b")) -> None:
+        self.pods = Pods()
+        self.pods.keep(addresses)
+        self.fates = list(fates)
+        self.sent: list[list[int]] = []
+        self.turns = 1
+
+    def slots(self, having: frozenset[str] | None = None) -> int:
+        return 2 if having is None else min(2, len(having))
+
+    async def infer(
+        self,
+        pod: Pod,
+        model: str,
+        version: str,
+        _inputs: Any,
+        _outputs: Any,
+        frame: Frame,
+        items: Sequence[int],
+        *_: Any,
+    ) -> tuple[Answer, Times]:
+        self.sent.append(list(items))
+        self.pods.started(pod, frame.rows)
+        try:
+            for _turn in range(self.turns):
+                await asyncio.sleep(0)
+            return await self._meet(self.fates.pop(0) if self.fates else "double", model, version, frame, items)
+        finally:
+            self.pods.ended(pod, frame.rows)
+
+    async def _meet(
+        self, fate: str, model: str, version: str, frame: Frame, items: Sequence[int]
+    ) -> tuple[Answer, Times]:
+        if fate == "hang":
+            await asyncio.Event().wait()
+        if fate == "lose":
+            raise NoAnswerError("gone")
+        if fate == "bug":
+            raise RuntimeError("bug")
+        refusals: dict[str, type[ScoregateError]] = {
+            "not here": VersionNotHereError, "full": OverloadedError, "nonsense": UpstreamError,
+        }  # fmt: skip
+        if fate in refusals:
+            raise refusals[fate](retry_after_ms=7)
+        failed = {"fail": items[:1], "fail all": items}.get(fate, [])
+        skip = sum(failed)
+        doubled = array("d", [2 * x for x in numbers(frame)[skip:]]).tobytes()
+        sizes = [0] * len(failed) + list(items[len(failed) :])
+        errors = tuple(ItemError(n, "prediction_failed", "R says no") for n in range(len(failed)))
+        return Answer(model, version, Frame(frame.rows - skip, (doubled,)), sizes, errors), Times(0.001, 0.002)
+
+
+@dataclass
+class Outcome:
+    """One request and what came of it."""
+
+    sent: list[float]
+    got: list[float] | Exception | None = None
+
+
+def forwarder(pods: FakePods, on_batch: Any = lambda *_: None) -> Forwarder:
+    coalescer: Coalescer[Waiting] = Coalescer(slots=1, max_batch_rows=4, max_waiting_rows=100)
+    return Forwarder(pods, coalescer, on_batch)  # type: ignore[arg-type]
+
+
+def item(
+    rows: Sequence[float], *, lasts_s: float = 30.0, retry: bool = True, alone: bool = False, caller: str = "c"
+) -> Item[Waiting]:
+    place = Place("lane", ("m", "1"), caller, alone)
+    frame = Frame(len(rows), (array("d", rows).tobytes(),))
+    answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+    return Item(place, frame, time.monotonic() + lasts_s, Waiting(X, lambda: frozenset("ab"), "id", answer, retry))
+
+
+async def ask(at_work: Forwarder, outcome: Outcome, **more: Any) -> None:
+    try:
+        outcome.got = numbers(await at_work.score(item(outcome.sent, **more)))
+    except (ScoregateError, ClientDisconnectedError) as error:
+        outcome.got = error
+
+
+def is_idle(at_work: Forwarder) -> bool:
+    c = at_work.coalescer
+    return (c.away, c.waiting, c.waiting_rows) == (0, 0, 0)
+
+
+async def settled(at_work: Forwarder) -> None:
+    """Once all that was away is back."""
+    async with asyncio.timeout(10):
+        while not is_idle(at_work):  # noqa: ASYNC110  the fact has no event
+            await asyncio.sleep(0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    requests=st.lists(
+        st.tuples(
+            st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5),
+            st.sampled_from(["stay", "stay", "stay", "cancel", "leave"]),
+            st.booleans(),
+            st.booleans(),
+            st.integers(0, 3),
+            st.sampled_from("pqr"),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    fates=st.lists(st.sampled_from(FATES[:-1]), max_size=12),
+    turns=st.integers(1, 4),
+)
+async def test_everyone_gets_its_own_rows_or_an_error_whatever_happens(
+    requests: list[tuple[list[float], str, bool, bool, int, str]], fates: list[str], turns: int
+) -> None:
+    pods = FakePods(fates)
+    pods.turns = turns
+    at_work = forwarder(pods)
+    outcomes: list[Outcome] = []
+    tasks = []
+    for rows, does, retry, alone, pause, caller in requests:
+        outcome = Outcome(rows)
+        one = item(rows, retry=retry, alone=alone, caller=caller)
+
+        async def score(outcome: Outcome = outcome, one: Item[Waiting] = one) -> None:
+            try:
+                outcome.got = numbers(await at_work.score(one))
+            except (ScoregateError, ClientDisconnectedError) as error:
+                outcome.got = error
+
+        task = asyncio.create_task(score())
+        tasks.append((task, does))
+        outcomes.append(outcome)
+        for _ in range(pause):
+            await asyncio.sleep(0)
+        if does == "cancel":
+            task.cancel()
+        elif does == "leave":
+            at_work.leave(one)
+    await asyncio.gather(*(task for task, _ in tasks), return_exceptions=True)
+    await settled(at_work)
+    for outcome, (task, does) in zip(outcomes, tasks, strict=True):
+        if isinstance(outcome.got, list):
+            assert outcome.got == [2 * x for x in outcome.sent]
+        elif outcome.got is None:
+            assert does == "cancel"
+            assert task.cancelled()
+        elif isinstance(outcome.got, ClientDisconnectedError):
+            assert does == "leave"
+        else:
+            assert fates, outcome.got
+    assert all(pod.rows_in_flight == pod.batches_in_flight == 0 for pod in pods.pods.by_address.values())
+
+
+async def test_a_batch_of_five_comes_back_to_five() -> None:
+    pods = FakePods()
+    at_work = forwarder(pods)
+    outcomes = [Outcome([float(n)]) for n in range(8)]
+    await asyncio.gather(*(ask(at_work, outcome) for outcome in outcomes))
+    assert [outcome.got for outcome in outcomes] == [[2.0 * n] for n in range(8)]
+    assert pods.sent == [[1], [1], [1, 1, 1, 1], [1, 1]]
+
+
+async def test_an_item_that_fails_fails_alone() -> None:
+    at_work = forwarder(FakePods(["double", "double", "fail"]))
+    outcomes = [Outcome([float(n)]) for n in range(5)]
+    await asyncio.gather(*(ask(at_work, outcome) for outcome in outcomes))
+    assert isinstance(outcomes[2].got, PredictionFailedError)
+    assert [outcome.got for outcome in outcomes[3:]] == [[6.0], [8.0]]
+
+
+async def test_a_lost_batch_is_sent_again_elsewhere_each_item_alone() -> None:
+    pods = FakePods(["double", "double", "lose"])
+    outcomes = [Outcome([float(n)]) for n in range(5)]
+    at_work = forwarder(pods)
+    await asyncio.gather(*(ask(at_work, outcome) for outcome in outcomes))
+    assert [outcome.got for outcome in outcomes] == [[2.0 * n] for n in range(5)]
+    assert pods.sent == [[1], [1], [1, 1, 1], [1], [1], [1]]
+
+
+async def test_an_item_that_loses_two_pods_is_refused() -> None:
+    outcome = Outcome([1.0])
+    pods = FakePods(["lose", "lose"])
+    await ask(forwarder(pods), outcome)
+    assert isinstance(outcome.got, UpstreamError)
+    assert len(pods.sent) == 2
+
+
+async def test_a_model_that_may_not_be_scored_twice_is_not() -> None:
+    outcome = Outcome([1.0])
+    pods = FakePods(["lose"])
+    await ask(forwarder(pods), outcome, retry=False)
+    assert isinstance(outcome.got, UpstreamError)
+    assert len(pods.sent) == 1
+
+
+async def test_at_its_deadline_a_caller_is_answered_and_the_batch_runs_on_for_the_others() -> None:
+    pods = FakePods(["hang"])
+    at_work = forwarder(pods)
+    early, late = Outcome([1.0]), Outcome([2.0])
+    waits = asyncio.create_task(ask(at_work, late, lasts_s=20))
+    await ask(at_work, early, lasts_s=0.05)
+    assert isinstance(early.got, DeadlineExceededError) or early.got == [2.0]
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
+    await at_work.close()
+    assert is_idle(at_work)
+
+
+async def test_closing_answers_all_that_is_away_or_waits() -> None:
+    pods = FakePods(["hang", "hang"])
+    at_work = forwarder(pods)
+    outcomes = [Outcome([float(n)]) for n in range(6)]
+    tasks = [asyncio.create_task(ask(at_work, outcome)) for outcome in outcomes]
+    await asyncio.sleep(0)
+    await at_work.close()
+    await asyncio.gather(*tasks)
+    assert all(isinstance(outcome.got, UnavailableError) for outcome in outcomes)
+    assert is_idle(at_work)
+
+
+async def test_a_request_tells_when_it_left_and_when_it_was_back() -> None:
+    at_work = forwarder(FakePods())
+    one = item([1.0])
+    before = time.monotonic()
+    await at_work.score(one)
+    trip = one.reply.trip
+    assert before <= trip.left_s <= trip.back_s <= time.monotonic()
+    assert trip.times == (0.001, 0.002)
+
+
+@pytest.mark.parametrize("fate", ["full", "nonsense", "bug"])
+async def test_what_goes_wrong_with_a_batch_each_of_it_is_told(fate: str) -> None:
+    at_work = forwarder(FakePods(["double", "double", fate]))
+    outcomes = [Outcome([float(n)]) for n in range(5)]
+    await asyncio.gather(*(ask(at_work, outcome) for outcome in outcomes))
+    kinds = {type(outcome.got) for outcome in outcomes[2:]}
+    assert kinds == {{"full": OverloadedError, "nonsense": UpstreamError, "bug": ScoregateError}[fate]}
+    assert is_idle(at_work)
