@@ -90,7 +90,13 @@ class EdgeLimiter:
     def check_failed(self, address: str) -> None:
         """To ask once an authentication has failed: raises TooManyRequestsError if its address failed too often."""
         if not self._counts.test(self._failures, "failed", address):
-            raise self._refusal(self._failures, "failed", address, "too many failed authentications from your address")
+            raise self._refusal(
+                self._failures,
+                "failed",
+                address,
+                "too many failed authentications from your address",
+                reason="address_limited",
+            )
 
     def failed(self, address: str) -> None:
         """Counts one failed authentication."""
@@ -102,7 +108,9 @@ class EdgeLimiter:
         Reads charge no limit of the policy: a client that asks for a model's columns before it scores has not scored twice.
         """
         if not self._counts.hit(self._reads, "read", caller_key):
-            raise self._refusal(self._reads, "read", caller_key, "too many reads of the catalogue", "rate_limited")
+            raise self._refusal(
+                self._reads, "read", caller_key, "too many reads of the catalogue", reason="rate_limited"
+            )
 
     def page(self, endpoint: Page) -> Page:
         """A public page that raises TooManyRequestsError where its address asked for this page too often."""
@@ -114,7 +122,9 @@ class EdgeLimiter:
                 return await limited(request)
             except RateLimitExceeded as exceeded:
                 item, (key, scope) = request.state.view_rate_limit
-                raise self._refusal(item, key, scope, "too many requests from your address") from exceeded
+                raise self._refusal(
+                    item, key, scope, "too many requests from your address", reason="address_limited"
+                ) from exceeded
 
         return page
 
@@ -124,9 +134,7 @@ class EdgeLimiter:
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
 
-    def _refusal(
-        self, item: RateLimitItem, scope: str, key: str, text: str, reason: str = "address_limited"
-    ) -> TooManyRequestsError:
+    def _refusal(self, item: RateLimitItem, scope: str, key: str, text: str, *, reason: str) -> TooManyRequestsError:
         names = (scope, key)
         resets_at_s = self._counts.get_window_stats(item, *names).reset_time
         wait_ms = max(1, int((resets_at_s - time.time()) * 1000) + 1)
