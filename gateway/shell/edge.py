@@ -90,12 +90,8 @@ class EdgeLimiter:
     def check_failed(self, address: str) -> None:
         """To ask once an authentication has failed: raises TooManyRequestsError if its address failed too often."""
         if not self._counts.test(self._failures, "failed", address):
-            raise self._refusal(
-                self._failures,
-                "failed",
-                address,
-                "too many failed authentications from your address",
-                reason="address_limited",
+            raise self._by_address(
+                self._failures, "failed", address, "too many failed authentications from your address"
             )
 
     def failed(self, address: str) -> None:
@@ -108,8 +104,9 @@ class EdgeLimiter:
         Reads charge no limit of the policy: a client that asks for a model's columns before it scores has not scored twice.
         """
         if not self._counts.hit(self._reads, "read", caller_key):
-            raise self._refusal(
-                self._reads, "read", caller_key, "too many reads of the catalogue", reason="rate_limited"
+            wait_ms = self._wait_ms(self._reads, "read", caller_key)
+            raise TooManyRequestsError(
+                f"too many reads of the catalogue; try again in {wait_ms} ms", retry_after_ms=wait_ms
             )
 
     def page(self, endpoint: Page) -> Page:
@@ -122,9 +119,7 @@ class EdgeLimiter:
                 return await limited(request)
             except RateLimitExceeded as exceeded:
                 item, (key, scope) = request.state.view_rate_limit
-                raise self._refusal(
-                    item, key, scope, "too many requests from your address", reason="address_limited"
-                ) from exceeded
+                raise self._by_address(item, key, scope, "too many requests from your address") from exceeded
 
         return page
 
@@ -134,11 +129,15 @@ class EdgeLimiter:
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
 
-    def _refusal(self, item: RateLimitItem, scope: str, key: str, text: str, *, reason: str) -> TooManyRequestsError:
-        names = (scope, key)
-        resets_at_s = self._counts.get_window_stats(item, *names).reset_time
-        wait_ms = max(1, int((resets_at_s - time.time()) * 1000) + 1)
-        return TooManyRequestsError(f"{text}; try again in {wait_ms} ms", retry_after_ms=wait_ms, reason=reason)
+    def _by_address(self, item: RateLimitItem, scope: str, key: str, text: str) -> TooManyRequestsError:
+        wait_ms = self._wait_ms(item, scope, key)
+        return TooManyRequestsError(
+            f"{text}; try again in {wait_ms} ms", retry_after_ms=wait_ms, reason="address_limited"
+        )
+
+    def _wait_ms(self, item: RateLimitItem, scope: str, key: str) -> int:
+        resets_at_s = self._counts.get_window_stats(item, scope, key).reset_time
+        return max(1, int((resets_at_s - time.time()) * 1000) + 1)
 
 
 def trusted_networks(ranges: Iterable[str]) -> tuple[Network, ...]:
