@@ -27,6 +27,7 @@ class Pod:
     batches_in_flight: int = 0
     failures: int = 0
     ejected_until_s: float = 0.0
+    chosen: int = 0  # the number of the choice that it was chosen by last
 
     @property
     def load(self) -> float:
@@ -43,6 +44,7 @@ class Pods:
 
     by_address: dict[str, Pod] = field(default_factory=dict)
     _budget: float = RETRY_MOST
+    _choices: int = 0
 
     def keep(self, addresses: Iterable[str]) -> None:
         """These are the pods now: new ones are added, others forgotten."""
@@ -60,7 +62,14 @@ class Pods:
         ejected = {p.address for p in self.by_address.values() if p.ejected_until_s > now}
         if 2 * len(ejected) > len(self.by_address):
             ejected = set()
-        return min(candidates, key=lambda p: (p.address in ejected, p.load, p.failures, p.address))
+        pod = min(candidates, key=lambda p: (p.address in ejected, p.failures > 0, p.load, p.failures, p.chosen))
+        self._choices += 1
+        pod.chosen = self._choices
+        return pod
+
+    def has_other(self, having: frozenset[str], avoid: frozenset[str]) -> bool:
+        """Whether there is a pod `having` the version that is not in `avoid`."""
+        return not having.isdisjoint(self.by_address.keys() - avoid)
 
     def started(self, pod: Pod, rows: int) -> None:
         """A batch of `rows` is on its way to `pod`."""

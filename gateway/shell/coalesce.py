@@ -167,7 +167,7 @@ class Forwarder:
         retry: list[Item[Waiting]] = []
         for item in batch.items:
             item.lost_pods |= {lost}
-            elsewhere = self._pods.pods.choose(item.reply.pods(), now, avoid=item.lost_pods) is not None
+            elsewhere = self._pods.pods.has_other(item.reply.pods(), item.lost_pods)
             if item.reply.answer.done():
                 continue
             if isinstance(error, VersionNotHereError) and elsewhere and len(item.lost_pods) < 3:

@@ -21,6 +21,7 @@ from joserfc.jwk import OKPKey
 
 from gateway.core.catalogue import Index, build_index
 from gateway.core.pods import Pod, Pods
+from gateway.shell.pings import PING_S, PINGS, Owed
 from shared import internal_token
 from shared.catalogue import Catalogue
 from shared.deadline import DEADLINE_HEADER
@@ -81,6 +82,7 @@ class PodClient:
         self._catalogues: dict[str, tuple[str, Catalogue, float]] = {}
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self._owed = Owed(self._ping, self._fell_silent)
         self._token = ""
         self._token_until = 0.0
 
@@ -93,6 +95,7 @@ class PodClient:
         )
         await self._poll()
         self._task = asyncio.create_task(self._keep_polling(), name="poll-pods")
+        self._owed.start()
 
     async def close(self) -> None:
         """Stop polling and close all connections."""
@@ -100,6 +103,7 @@ class PodClient:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        await self._owed.close()
         if self._session:
             await self._session.close()
 
@@ -146,13 +150,17 @@ class PodClient:
         timeout = aiohttp.ClientTimeout(total=timeout_ms / 1000 + 0.25, sock_connect=_CONNECT_S)
         url = f"{pod.address}/v2/models/{model}/versions/{version}/infer"
         self.pods.started(pod, frame.rows)
+        status, scope = 0, self._owed.leaves(pod.address)
         try:
-            async with self._session.post(
-                url, data=body, headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
+            async with (
+                scope,
+                self._session.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False) as response,
+            ):
                 content = await response.read()
                 status, reply = response.status, response.headers
         except TimeoutError as error:
+            if scope.expired():
+                raise NoAnswerError(f"{pod.address}: it has fallen silent") from error
             if isinstance(error, aiohttp.ServerTimeoutError) and not isinstance(error, aiohttp.SocketTimeoutError):
                 self._lost(pod, error)
                 raise NoAnswerError(f"{pod.address}: no connection in {_CONNECT_S} s") from error
@@ -162,6 +170,7 @@ class PodClient:
             raise NoAnswerError(f"{pod.address}: {error or type(error).__name__}") from error
         finally:
             self.pods.ended(pod, frame.rows)
+            self._owed.back(pod.address, scope, answered=status > 0)
         if pod.failures:
             log.info("gateway.pod.back", pod=pod.address)
         self.pods.answered(pod)
@@ -176,6 +185,21 @@ class PodClient:
         if any(got not in (0, sent) for got, sent in zip(answer.items, items, strict=True)):
             raise UpstreamError
         return answer, read_times(reply.get(TIMES_HEADER, ""))
+
+    async def _ping(self, address: str) -> bool:
+        assert self._session is not None  # noqa: S101
+        timeout = aiohttp.ClientTimeout(total=PING_S)
+        headers = {"Authorization": self._bearer()}
+        try:
+            async with self._session.get(f"{address}/v2/health/live", headers=headers, timeout=timeout) as response:
+                await response.read()
+                return True
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    def _fell_silent(self, address: str) -> None:
+        if (pod := self.pods.by_address.get(address)) is not None:
+            self._lost(pod, TimeoutError(f"no answer to {PINGS} pings"))
 
     def _lost(self, pod: Pod, error: BaseException) -> None:
         if pod.failures == 0:  # said once, not for each batch
@@ -208,6 +232,7 @@ class PodClient:
         addresses = [a for found in await asyncio.gather(*map(self._resolve, self._urls)) for a in found]
         if addresses:
             self.pods.keep(addresses)
+            self._owed.keep(set(addresses))
         await asyncio.gather(*(self._ask(pod) for pod in list(self.pods.by_address.values())))
         now = time.monotonic()
         for address, (_, _, seen) in list(self._catalogues.items()):

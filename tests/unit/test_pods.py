@@ -38,18 +38,35 @@ def test_a_pod_that_gave_no_answer_comes_last_until_its_time_is_over_or_it_answe
     assert p.choose(frozenset("ab"), 0.5) is p.by_address["a"]
 
 
-def test_when_more_than_half_look_ejected_none_counts_as_ejected() -> None:
+def test_where_more_than_half_gave_no_answer_the_one_that_answers_is_chosen() -> None:
     p = pods("a", "b", "c")
     p.failed(p.by_address["a"], now=0)
     p.failed(p.by_address["b"], now=0)
     p.started(p.by_address["c"], 1000)
-    assert p.choose(frozenset("ac"), 0.5) is p.by_address["a"]
+    assert p.choose(frozenset("abc"), 0.5) is p.by_address["c"]
+
+
+def test_where_no_pod_answers_they_share_what_there_is() -> None:
+    p = pods("a", "b")
+    for address in "ab":
+        p.failed(p.by_address[address], now=0)
+    p.started(p.by_address["a"], 1)
+    assert p.choose(frozenset("ab"), 0.5) is p.by_address["b"]
+
+
+def test_equally_loaded_pods_take_turns() -> None:
+    p = pods("a", "b", "c")
+    chosen = [p.choose(frozenset("abc"), 0) for _ in range(300)]
+    assert {pod.address: chosen.count(pod) for pod in p.by_address.values()} == {"a": 100, "b": 100, "c": 100}
 
 
 def test_a_lost_pod_is_avoided() -> None:
     p = pods("a", "b")
     assert p.choose(frozenset("ab"), 0, avoid=frozenset("a")) is p.by_address["b"]
     assert p.choose(frozenset("a"), 0, avoid=frozenset("a")) is None
+    assert p.has_other(frozenset("ab"), frozenset("a"))
+    assert not p.has_other(frozenset("a"), frozenset("a"))
+    assert not p.has_other(frozenset("x"), frozenset("a"))
 
 
 def test_retries_are_at_most_a_tenth_of_requests_once_the_savings_are_spent() -> None:

@@ -1,0 +1,88 @@
+"""A pod that falls silent while it owes an answer: noticed by pings, its work tried elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from gateway.shell import pings
+from gateway.shell.pings import Owed
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Suspicion after hundredths of a second, so that the tests need not wait."""
+    monkeypatch.setattr(pings, "SUSPECT_S", 0.02)
+    monkeypatch.setattr(pings, "_LOOK_S", 0.005)
+
+
+@contextlib.asynccontextmanager
+async def looking(ping: Callable[[str], Awaitable[bool]]) -> AsyncIterator[tuple[Owed, list[str]]]:
+    silent: list[str] = []
+    owed = Owed(ping, silent.append)
+    owed.start()
+    yield owed, silent
+    await owed.close()
+
+
+async def test_what_a_silent_pod_owes_is_lost_after_two_pings() -> None:
+    asked: list[str] = []
+
+    async def ping(address: str) -> bool:
+        asked.append(address)
+        return False
+
+    async with looking(ping) as (owed, silent):
+        scope = owed.leaves("a")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5), scope:
+                await asyncio.get_running_loop().create_future()
+        assert scope.expired()
+        owed.back("a", scope, answered=False)
+    assert (asked, silent) == (["a", "a"], ["a"])
+
+
+async def test_a_pod_that_answers_pings_may_take_as_long_as_it_likes() -> None:
+    asked: list[float] = []
+    often = asyncio.Event()
+
+    async def ping(_: str) -> bool:
+        asked.append(time.monotonic())
+        if len(asked) == 5:
+            often.set()
+        return True
+
+    async with looking(ping) as (owed, silent):
+        scope = owed.leaves("a")
+        async with asyncio.timeout(5), scope:
+            await often.wait()
+        owed.back("a", scope, answered=True)
+        assert not scope.expired()
+    assert silent == []
+    assert all(later - earlier >= 0.02 for earlier, later in itertools.pairwise(asked))
+
+
+async def test_only_the_pod_that_owes_is_asked() -> None:
+    asked: list[str] = []
+    done = asyncio.Event()
+
+    async def ping(address: str) -> bool:
+        asked.append(address)
+        done.set()
+        return True
+
+    async with looking(ping) as (owed, _):
+        scope = owed.leaves("a")
+        async with scope:
+            pass
+        owed.back("a", scope, answered=True)
+        other = owed.leaves("b")
+        async with asyncio.timeout(5), other:
+            await done.wait()
+        owed.back("b", other, answered=True)
+    assert set(asked) == {"b"}
