@@ -20,7 +20,8 @@ internal token. Everything is set by the environment:
 _AFTER = """
 When both ports listen, one line of JSON on stdout says where. Logs go to stderr.
 Internal port: GET /healthz, /readyz (503 with reasons), /metrics, /status.
-SIGTERM or SIGINT: answers what is in flight, ends every R process, exits 0. Mistakes in the settings: exit 2.
+SIGTERM or SIGINT: serves for SCORER_DRAIN_DELAY_S while gateways hear that it goes, answers what is in flight, ends every R
+process, exits 0. Mistakes in the settings: exit 2.
 """
 
 

@@ -1,7 +1,8 @@
 """The composition root: builds the pod from its settings, runs it in one event loop, and ends it in order.
 
 Two uvicorn servers share the loop: the data port (with the internal token) and the internal port (probes, metrics, status).
-SIGTERM or SIGINT: unready at once, requests in flight are answered within `drain_s`, then every R process ends, exit 0.
+SIGTERM or SIGINT: unready at once, still serving for `drain_delay_s` while gateways hear of it, requests in flight are answered
+within `drain_s`, then every R process ends, exit 0.
 """
 
 from __future__ import annotations
@@ -71,9 +72,7 @@ class Pod:
         self.infer = Infer(self.workers, self.metrics, settings.max_body_bytes)
         self.data_app: ASGIApp = InternalToken(_starlette(data_routes(self.versions, self.infer)), self.tokens)
         self.look = asyncio.Event()
-        self.internal_app: ASGIApp = _starlette(
-            internal_routes(self.versions, self.workers, self.metrics, lambda: self.infer.draining, self._look)
-        )
+        self.internal_app: ASGIApp = _starlette(internal_routes(self.versions, self.workers, self.metrics, self._look))
 
     def _look(self) -> None:
         """An operator asks: look into the store now, and try again what could not be served."""
@@ -120,9 +119,9 @@ class Pod:
         return strangers
 
     def drain(self) -> None:
-        """Unready: no new calls, please."""
+        """Unready: no new calls, please; those that come are served for as long as the port is open."""
         log.info("scorer.draining", open_calls=self.pool.open_calls)
-        self.infer.draining = True
+        self.versions.drain()
 
     async def close(self) -> None:
         """End every R process and remove the run folder."""
@@ -174,6 +173,7 @@ async def serve(settings: ScorerSettings) -> int:
             (pod.data_app, data),
             (pod.internal_app, internal),
             on_drain=pod.drain,
+            drain_delay_s=settings.drain_delay_s,
             drain_s=settings.drain_s,
             background=(pod.poll_store(), pod.tick()),
             http="httptools",

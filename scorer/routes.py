@@ -52,7 +52,6 @@ class Infer:
         self._workers = workers
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
-        self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -95,8 +94,6 @@ class Infer:
             except ValueError as error:
                 raise MalformedRequestError(f"{DEADLINE_HEADER} {error}") from error
         line = self._workers.pool.lines.get(key)
-        if self.draining:
-            raise UnavailableError("this pod is shutting down", retry_after_ms=1000)
         if line is None or line.leaving:
             raise VersionNotHereError(f"{key[0]} {key[1]} is not served by this pod")
         header_length = headers.get(_HEADER_LENGTH, b"")
@@ -234,7 +231,6 @@ def internal_routes(
     versions: Versions,
     workers: Workers,
     metrics: ScorerMetrics,
-    draining: Callable[[], bool],
     look: Callable[[], None],
 ) -> list[Route]:
     """For probes and operators; asks nothing of anyone else."""
@@ -243,7 +239,7 @@ def internal_routes(
         return JSONResponse({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        reasons = ["shutting down"] if draining() else versions.not_ready()
+        reasons = ["shutting down"] if versions.draining else versions.not_ready()
         return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
 
     async def metrics_text(_: Request) -> Response:

@@ -98,7 +98,14 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Doc("MiB of address space a worker may take beyond its zygote's, then R says it cannot allocate; 0: no limit"),
     ] = 8192
     worker_file_mib: Annotated[Positive, Doc("MiB of the largest file a worker may write")] = 1024
-    drain_s: Annotated[Seconds, Doc("seconds for requests in flight after SIGTERM")] = 25.0
+    drain_delay_s: Annotated[
+        Annotated[float, msgspec.Meta(ge=0, le=300)],
+        Doc(
+            "seconds after SIGTERM in which the pod still serves and its catalogue tells gateways to go elsewhere;"
+            " more than GATEWAY_CATALOGUE_POLL_S where others are to take over"
+        ),
+    ] = 0.0
+    drain_s: Annotated[Seconds, Doc("seconds for requests in flight after that")] = 25.0
     log_format: Annotated[Literal["json", "console"], Doc("json or console")] = "json"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("debug, info, warning or error")] = "info"
     pod_name: Annotated[str, Doc("name of this pod in the catalogue; empty: the host's name")] = ""

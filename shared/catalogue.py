@@ -38,12 +38,16 @@ class Promotion(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
-    """All versions of one pod, and how many predictions it runs at once. `promoted` as the pod saw it last, by model."""
+    """All versions of one pod, and how many predictions it runs at once. `promoted` as the pod saw it last, by model.
+
+    `draining`: the pod is about to go and serves until then; whoever can ask another should.
+    """
 
     pod: str
     workers: int
     versions: tuple[VersionEntry, ...]
     promoted: dict[str, Promotion] = {}
+    draining: bool = False
 
 
 def version_key(version: str) -> tuple[tuple[int, ...], str]:

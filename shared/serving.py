@@ -4,6 +4,10 @@ Both services start and end the same way: bind, announce on stdout, serve; on SI
 for the drain delay (routing needs time to follow), stop accepting, let requests in flight end within `drain_s`, and only then
 stop the internal port, so that probes and metrics can be read to the last. uvicorn's own signal handling is left out: two
 servers would fight over it.
+
+No request is lost in this, whoever sends it. From the signal on every answer says `Connection: close`, so clients leave before
+the port closes instead of having their next request cut off. Closing a listening socket resets the connections that the
+kernel has accepted and we have not: they are taken first, and a connection without a request so far is given a moment.
 """
 
 from __future__ import annotations
@@ -22,12 +26,55 @@ import uvicorn
 
 log = structlog.get_logger(__name__)
 _BACKLOG = 2048
+#: What a connection just made is given to send its request before it is closed.
+_LAST_CALL_S = 0.5
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes what waits to be accepted and stops listening in one step, hears it out, then as uvicorn does."""
+        loop = asyncio.get_running_loop()
+        taken: list[socket.socket] = []
+        for sock in sockets or []:
+            with contextlib.suppress(OSError):  # BlockingIOError: nobody waits any more
+                while True:
+                    taken.append(sock.accept()[0])
+        for server in self.servers:
+            server.close()
+        for connection in taken:
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+        until = loop.time() + _LAST_CALL_S
+        while loop.time() < until and any(  # noqa: ASYNC110 - uvicorn tells nobody of requests that begin
+            getattr(connection, "cycle", None) is None for connection in self.server_state.connections
+        ):
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
+
+
+class _Leaving:
+    """Lets an ASGI app's answers say `Connection: close` once it is told to."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.leaving = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def last(message: Any) -> None:
+            if self.leaving and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, last)
 
 
 def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
@@ -112,7 +159,8 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    outer, inner = _server(public[0], drain_s, **options), _server(internal[0], 1.0)
+    app = _Leaving(public[0])
+    outer, inner = _server(app, drain_s, **options), _server(internal[0], 1.0)
 
     def asked() -> None:
         if stop.is_set():
@@ -134,6 +182,7 @@ async def serve(
         for task in done - {stopping}:
             log.critical(f"{service}.broken", part=task.get_name(), exc_info=task.exception())
         on_drain()
+        app.leaving = True
         if drain_delay_s and not serving.done():
             await asyncio.wait({serving}, timeout=drain_delay_s)
         outer.should_exit = True

@@ -235,8 +235,8 @@ class PodClient:
             self._owed.keep(set(addresses))
         await asyncio.gather(*(self._ask(pod) for pod in list(self.pods.by_address.values())))
         now = time.monotonic()
-        for address, (_, _, seen) in list(self._catalogues.items()):
-            gone = address not in self.pods.by_address or now - seen > _FORGET_S
+        for address, (_, catalogue, seen) in list(self._catalogues.items()):
+            gone = address not in self.pods.by_address or now - seen > _FORGET_S or catalogue.draining
             # The last pod's word is kept: an empty catalogue would turn an outage (503) into "no such model" (404).
             if gone and len(self._catalogues) > 1:
                 del self._catalogues[address]

@@ -135,10 +135,15 @@ def _example(fields: Sequence[Field], columns: Mapping[str, Sequence[Any]]) -> d
 
 
 def render(
-    pod: str, workers: int, versions: Mapping[Key, Version], promoted: Mapping[str, Promotion] = _NO_PROMOTIONS
+    pod: str,
+    workers: int,
+    versions: Mapping[Key, Version],
+    promoted: Mapping[str, Promotion] = _NO_PROMOTIONS,
+    *,
+    draining: bool = False,
 ) -> tuple[bytes, str]:
     """The catalogue's JSON and its ETag. Versions that leave are not in it."""
     entries = tuple(entry(v) for _, v in sorted(versions.items()) if v.state is not VersionState.DRAINING)
     told = {model: promoted[model] for model in sorted(promoted) if any(e.model == model for e in entries)}
-    body = msgspec.json.encode(Catalogue(pod=pod, workers=workers, versions=entries, promoted=told))
+    body = msgspec.json.encode(Catalogue(pod=pod, workers=workers, versions=entries, promoted=told, draining=draining))
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

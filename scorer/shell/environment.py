@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
-_BLAS = Path("/usr/lib/x86_64-linux-gnu")
+_BLAS = Path(f"/usr/lib/{platform.machine()}-linux-gnu")
 _R_LIB = "/usr/lib/R/lib"
 
 

@@ -78,6 +78,7 @@ class Versions:
         self._trusted = TrustedKeys(settings.trusted_keys) if settings.trusted_keys else None
         self._budget = Budget(settings.memory_mib * 1024 * 1024 or allowed_bytes())
         self._catalogue: tuple[bytes, str] | None = None
+        self.draining = False
         workers.on_ready = self._first_worker
         workers.on_down = self._down
         workers.on_up = self._up
@@ -87,8 +88,13 @@ class Versions:
     def catalogue(self) -> tuple[bytes, str]:
         """The catalogue's JSON and ETag; made when something has changed."""
         if self._catalogue is None:
-            self._catalogue = render(self._pod, self._slots, self.versions, self.promoted)
+            self._catalogue = render(self._pod, self._slots, self.versions, self.promoted, draining=self.draining)
         return self._catalogue
+
+    def drain(self) -> None:
+        """The catalogue tells gateways to go elsewhere, from now on. What they send all the same is served."""
+        self.draining = True
+        self._catalogue = None
 
     def not_ready(self) -> list[str]:
         """Why the pod is not ready; empty if it is. Once ready, it stays so while it serves anything."""

@@ -1,0 +1,162 @@
+"""How a service leaves: nobody who calls it meanwhile is cut off, and gateways hear from a scorer that it goes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import pytest
+from aiohttp import web
+from joserfc.jwk import OKPKey
+
+from devkit.policy import FILE
+from devkit.state import ROOT
+from gateway.shell.pods import PodClient
+from shared.catalogue import Catalogue, VersionEntry
+from tests.service.fake_gateway import ADDER
+from tests.service.scorer_models import DOUBLE
+from tests.service.scorer_pod import scorer
+from tests.support import eventually
+
+#: In the kernel's queue of a stopped process: connected, with their requests sent.
+QUEUED = 40
+REQUEST = b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\n\r\n"
+Start = Callable[..., tuple["subprocess.Popen[str]", str, str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """`python -m gateway` whose neighbours are all away, with its two addresses; settings as keywords."""
+    key = tmp_path / "key.pem"
+    key.write_bytes(OKPKey.generate_key("Ed25519", private=True).as_pem(private=True))
+    settings = {
+        "GATEWAY_PORT": "0",
+        "GATEWAY_INTERNAL_PORT": "0",
+        "GATEWAY_SCORER_URLS": "http://127.0.0.1:9",
+        "GATEWAY_INTERNAL_KEY_FILE": str(key),
+        "GATEWAY_POLICY_FILE": str(FILE),
+        "GATEWAY_TENANTS": "11111111-1111-4111-8111-111111111111",
+        "GATEWAY_AUDIENCES": "api://scoregate",
+        "GATEWAY_AUTHORITY": "https://127.0.0.1:9",
+    }
+    started = []
+
+    def start(**changes: str) -> tuple[subprocess.Popen[str], str, str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway"],
+            cwd=ROOT,
+            env=os.environ | settings | changes,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        listening = json.loads(process.stdout.readline())
+        return process, listening["url"], listening["internal_url"]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def unready(internal_url: str) -> bool:
+    return "draining" in httpx.get(f"{internal_url}/readyz", trust_env=False).text
+
+
+def test_after_sigterm_every_answer_says_close_and_new_connections_are_still_served(start: Start) -> None:
+    process, url, internal_url = start(GATEWAY_DRAIN_DELAY_S="60")
+    kept = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    kept.request("GET", "/v1/models")
+    answer = kept.getresponse()
+    assert (answer.status, answer.read() != b"", answer.will_close) == (401, True, False)
+    process.send_signal(signal.SIGTERM)
+    eventually(lambda: unready(internal_url), what="unready")
+    for connection in (kept, http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)):
+        connection.request("GET", "/v1/models")
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("Connection")) == (401, "close")
+        answer.read()
+        assert answer.will_close
+
+
+def test_connections_that_wait_to_be_accepted_when_the_port_closes_are_answered(start: Start) -> None:
+    process, url, _ = start()
+    process.send_signal(signal.SIGSTOP)
+    address = (urlsplit(url).hostname, urlsplit(url).port)
+    waiting = [socket.create_connection(address, 10) for _ in range(QUEUED)]
+    for connection in waiting:
+        connection.sendall(REQUEST)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    for connection in waiting:
+        with connection:
+            connection.settimeout(20)
+            assert connection.recv(100).startswith(b"HTTP/1.1 401 "), "not an answer"
+    assert process.wait(20) == 0
+
+
+def test_a_scorer_told_to_go_says_so_in_its_catalogue_and_serves_meanwhile(tmp_path: Path) -> None:
+    with scorer(tmp_path, DOUBLE, drain_delay_s=60) as pod:
+        pod.ready()
+
+        def catalogue() -> httpx.Response:
+            return pod.http.get(f"{pod.url}/internal/catalogue", headers=pod.headers)
+
+        before = catalogue()
+        assert before.json()["draining"] is False
+        pod.process.send_signal(signal.SIGTERM)
+        eventually(lambda: catalogue().json()["draining"], what="it says so")
+        assert catalogue().headers["etag"] != before.headers["etag"]
+        assert pod.predict(DOUBLE, x=[2.0]) == [4.0]
+
+
+async def test_a_gateway_asks_a_pod_that_drains_only_while_there_is_no_other() -> None:
+    entry = VersionEntry(model="m", version="1", state="ready", digest="d", signature=ADDER)
+    draining = {"a": False, "b": False}
+    runners, urls = [], {}
+    for name in "ab":
+
+        async def catalogue(_: web.Request, name: str = name) -> web.Response:
+            told = Catalogue(pod=name, workers=1, versions=(entry,), draining=draining[name])
+            return web.Response(body=msgspec.json.encode(told))
+
+        app = web.Application()
+        app.router.add_get("/internal/catalogue", catalogue)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        runners.append(runner)
+        urls[name] = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    key = OKPKey.generate_key("Ed25519", private=True)
+    pods = PodClient(list(urls.values()), key, name="test", poll_s=3600, on_change=lambda: None)
+    await pods.start()
+    try:
+
+        async def serving() -> set[str]:
+            await pods._poll()
+            return {name for name, url in urls.items() if url in pods.index.find("m").pods}
+
+        assert await serving() == {"a", "b"}
+        draining["a"] = True
+        assert await serving() == {"b"}
+        draining["b"] = True
+        assert await serving(), "the last one is asked for as long as it answers"
+        draining["a"] = False
+        assert await serving() == {"a"}
+    finally:
+        await pods.close()
+        for runner in runners:
+            await runner.cleanup()
