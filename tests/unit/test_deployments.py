@@ -57,5 +57,5 @@ def test_each_file_holds_one_object_and_is_named_after_its_kind_and_all_are_take
 def test_only_the_gateway_and_the_stand_in_are_published_and_only_on_loopback() -> None:
     services = _yaml(ROOT / "compose.yaml")["services"]
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert set(published) == {"gateway", "entra"}
+    assert set(published) == {"gateway", "gateway-dev", "entra"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
