@@ -15,6 +15,8 @@ from devkit import r
 from devkit.state import ROOT
 
 PYTEST_PARTS = ("unit", "service", "stack")
+#: Builds and runs compose.yaml: only when it is named, for it needs containers.
+COMPOSE_PART = "compose"
 _TESTTHAT = (
     "testthat::test_dir('scorer/r/tests/testthat', package = 'scoregate', load_package = 'installed',"
     " reporter = 'summary', stop_on_failure = TRUE)"
@@ -91,8 +93,8 @@ def run_testthat() -> int:
 
 
 def run_pytest(parts: Sequence[str], arguments: Sequence[str]) -> int:
-    """pytest over these parts (none: all of tests/), with arguments of its own; its exit code."""
-    folders = [f"tests/{part}" for part in parts] or ["tests"]
+    """pytest over these parts (none: all but compose), with arguments of its own; its exit code."""
+    folders = [f"tests/{part}" for part in parts or PYTEST_PARTS]
     return _run([sys.executable, "-m", "pytest", *folders, *arguments], os.environ | r.environment())
 
 

@@ -217,17 +217,18 @@ def test(
     context: typer.Context,
 ) -> None:
     """
-    Run the tests: `./dev test [unit|service|stack|r] [pytest's own arguments]`; all of them if none is named.
+    Run the tests: `./dev test [unit|service|stack|r|compose] [pytest's own arguments]`; all but compose if none is named.
 
     unit: pure, seconds. service: real sockets, fake neighbours. stack: real R, Redis and MSAL. r: testthat.
+    compose: builds compose.yaml's images and runs them with the command in COMPOSE, by default `docker compose`.
     """
     from devkit import checks
 
     arguments = list(context.args)
     parts: list[str] = []
-    while arguments and arguments[0] in (*checks.PYTEST_PARTS, "r"):
+    while arguments and arguments[0] in (*checks.PYTEST_PARTS, checks.COMPOSE_PART, "r"):
         parts.append(arguments.pop(0))
-    if parts != ["unit"]:
+    if not parts or set(parts) - {"unit", checks.COMPOSE_PART}:
         _set_up(for_tests=not parts or "stack" in parts or "r" in parts)
     code = 0
     if not parts or "r" in parts:
