@@ -24,7 +24,7 @@ from client.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from client.models import ColumnScores, Model, Scores
+from client.models import ColumnScores, Model, Outputs, Scores
 from client.retry import NO_RETRY, RetryPolicy
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "InvalidDataError",
     "Model",
     "NotFoundError",
+    "Outputs",
     "PayloadTooLargeError",
     "RateLimitedError",
     "RefusedRequestError",

@@ -65,6 +65,8 @@ def signature_changes(old: Signature, new: Signature) -> list[str]:
 
 
 def _kind(signature: Signature) -> str:
+    if signature.is_function:
+        return "the named outputs of a function"
     return "a value for each row" if signature.kind == "vector" else "an object for each row"
 
 
@@ -82,6 +84,8 @@ def _field(old: Field, new: Field) -> list[str]:
     found = []
     if old.type is not new.type:
         found.append(f"{old.type}, now {new.type}")
+    if old.vector != new.vector:
+        found.append("now a vector" if new.vector else "now a single value")
     if old.nullable != new.nullable:
         found.append("may now be missing" if new.nullable else "may no longer be missing")
     if gone := [level for level in old.levels if level not in new.levels]:

@@ -20,13 +20,14 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from client import oip, parts
+from client.calls import call_body, outputs_of
 from client.conversation import NETWORK_MARGIN_S, Answer, Call, Conversation, NeedToken, Send, Unanswered, converse
 from client.credentials import Credential
-from client.errors import ConnectionFailedError, PayloadTooLargeError, TimedOutError
-from client.models import ColumnScores, Model, Scores, model_of, models_of
+from client.errors import ConnectionFailedError, DataError, PayloadTooLargeError, TimedOutError
+from client.models import ColumnScores, Model, Outputs, Scores, model_of, models_of
 from client.replies import Reply
 from client.retry import RetryPolicy
-from client.rows import Data, Table, require_json, table_of
+from client.rows import Data, require_json, table_of
 from shared.deadline import CLIENT_TIMEOUT_HEADER, MAX_TIMEOUT_MS, MIN_TIMEOUT_MS
 
 T = TypeVar("T")
@@ -133,10 +134,18 @@ def _timeouts(timeout_s: float | None) -> tuple[dict[str, str], float]:
     return {CLIENT_TIMEOUT_HEADER: str(milliseconds)}, timeout_s + NETWORK_MARGIN_S
 
 
-def _score_call(name: str, version: str | None, table: Table, timeout_s: float | None) -> Call:
+def _score_call(name: str, version: str | None, body: bytes, timeout_s: float | None) -> Call:
     headers, wait_s = _timeouts(timeout_s)
     headers["content-type"] = "application/json"
-    return Call("POST", _model_path(name, version) + "/score", table.body(), headers, wait_s)
+    return Call("POST", _model_path(name, version) + "/score", body, headers, wait_s)
+
+
+def _columns_for(described: Model, data: Data) -> dict[str, list[Any]]:
+    if described.signature.is_function:
+        raise DataError(
+            f"{described.model} is a function and takes inputs, not rows: use call({described.model!r}, {{…}})"
+        )
+    return table_of(data).as_columns(field.name for field in described.signature.inputs)
 
 
 def _infer_call(model: Model, columns: Mapping[str, list[Any]], start: int, stop: int, timeout_s: float | None) -> Call:
@@ -187,10 +196,21 @@ class Client(_Base):
         table = require_json(table_of(data))
 
         def one(start: int, stop: int, pinned: str | None) -> Scores:
-            reply = self._do(_score_call(model, pinned, table.part(start, stop), timeout_s))
+            reply = self._do(_score_call(model, pinned, table.part(start, stop).body(), timeout_s))
             return parts.scores_of(reply, stop - start)
 
         return parts.join(self._parts(len(table), version, one, lambda scores: scores.version))
+
+    def call(
+        self, model: str, inputs: Mapping[str, Any], version: str | None = None, timeout_s: float | None = None
+    ) -> Outputs:
+        """What an R function answers to these inputs: a list is a vector, anything else a single value.
+
+        `timeout_s` as in `score`. Raises a ClientError.
+
+        >>> client.call("loan-schedule", {"principal": 1000, "rate": [0.05], "years": 1, …})["payment"]  # doctest: +SKIP
+        """
+        return outputs_of(self._do(_score_call(model, version, call_body(inputs), timeout_s)))
 
     def score_binary(
         self, model: str, data: Data, version: str | None = None, timeout_s: float | None = None
@@ -199,7 +219,7 @@ class Client(_Base):
         columns.
         """
         described = self.model(model, version)
-        columns = table_of(data).as_columns(field.name for field in described.signature.inputs)
+        columns = _columns_for(described, data)
         rows = len(next(iter(columns.values()), []))
 
         def one(start: int, stop: int, pinned: str | None) -> ColumnScores:  # noqa: ARG001 - pinned by `described`
@@ -300,17 +320,23 @@ class AsyncClient(_Base):
         table = require_json(table_of(data))
 
         async def one(start: int, stop: int, pinned: str | None) -> Scores:
-            reply = await self._do(_score_call(model, pinned, table.part(start, stop), timeout_s))
+            reply = await self._do(_score_call(model, pinned, table.part(start, stop).body(), timeout_s))
             return parts.scores_of(reply, stop - start)
 
         return parts.join(await self._parts(len(table), version, one, lambda scores: scores.version))
+
+    async def call(
+        self, model: str, inputs: Mapping[str, Any], version: str | None = None, timeout_s: float | None = None
+    ) -> Outputs:
+        """As `Client.call`."""
+        return outputs_of(await self._do(_score_call(model, version, call_body(inputs), timeout_s)))
 
     async def score_binary(
         self, model: str, data: Data, version: str | None = None, timeout_s: float | None = None
     ) -> ColumnScores:
         """As `Client.score_binary`."""
         described = await self.model(model, version)
-        columns = table_of(data).as_columns(field.name for field in described.signature.inputs)
+        columns = _columns_for(described, data)
         rows = len(next(iter(columns.values()), []))
 
         async def one(start: int, stop: int, pinned: str | None) -> ColumnScores:  # noqa: ARG001 - pinned by `described`

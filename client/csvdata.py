@@ -79,6 +79,17 @@ def read_csv(lines: Iterable[str], inputs: Sequence[Field], *, na: str = "NA") -
     return Parsed(dict(zip(names, columns, strict=True)), ignored)
 
 
+def read_inputs(text: str | bytes) -> dict[str, Any] | None:
+    """The inputs of a function's call, where the text is `{"inputs": {…}}`; else None."""
+    try:
+        data = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
+    if isinstance(data, dict) and len(data) == 1 and isinstance(data.get("inputs"), dict):
+        return dict(data["inputs"])
+    return None
+
+
 def read_json(text: str | bytes) -> Any:
     """Rows (a list of objects), columns (an object of lists), or a whole request body; the server judges what is in it.
 
@@ -94,7 +105,9 @@ def read_json(text: str | bytes) -> Any:
         return data["columns"]
     if isinstance(data, list) or (isinstance(data, dict) and data and all(isinstance(v, list) for v in data.values())):
         return data
-    raise DataError('give a list of rows, an object of columns, or {"rows": …} or {"columns": …}')
+    raise DataError(
+        'give a list of rows, an object of columns, or {"rows": …} or {"columns": …}; for a function {"inputs": …}'
+    )
 
 
 def _check_header(header: Sequence[str], inputs: Sequence[Field]) -> None:

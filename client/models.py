@@ -74,6 +74,18 @@ class ColumnScores:
         return len(next(iter(self.columns.values()), ()))
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a function answered: a value, or a list of values where the output is a vector, by name. None is R's NA."""
+
+    model: str
+    version: str
+    outputs: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.outputs[name]
+
+
 # --- as the server writes them
 
 
@@ -84,6 +96,7 @@ class _Column(msgspec.Struct):
     levels: tuple[str, ...] = ()
     ordered: bool = False
     seen: tuple[float | str, float | str] | None = None
+    vector: bool = False
 
     def field(self) -> Field:
         return Field(
@@ -93,6 +106,7 @@ class _Column(msgspec.Struct):
             levels=self.levels,
             ordered=self.ordered,
             range=self.seen,
+            vector=self.vector,
         )
 
 

@@ -90,28 +90,30 @@ def _difference(have: Iterable[str], wanted: Sequence[str]) -> str:
 def table_of(data: Data) -> Table:
     """Plain values of rows, columns or a data frame. Raises DataError for what has no JSON form."""
     if isinstance(data, Mapping):
-        return Table(columns={str(name): _column(str(name), values) for name, values in data.items()})
+        return Table(columns={str(name): plain_column(str(name), values) for name, values in data.items()})
     if isinstance(data, DataFrameLike) and not isinstance(data, (str, bytes)):
-        return Table(columns={str(name): _column(str(name), data[name]) for name in data.columns})
+        return Table(columns={str(name): plain_column(str(name), data[name]) for name in data.columns})
     if isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
         raise DataError("give rows (a list of dicts), columns (a dict of lists) or a data frame")
     rows = []
     for index, row in enumerate(data):
         if not isinstance(row, Mapping):
             raise DataError(f"row {index} is a {type(row).__name__}, not a dict of column to value")
-        rows.append({str(name): _value(str(name), index, value) for name, value in row.items()})
+        rows.append({str(name): plain_value(str(name), index, value) for name, value in row.items()})
     return Table(rows=rows)
 
 
-def _column(name: str, values: Any) -> list[Any]:
+def plain_column(name: str, values: Any) -> list[Any]:
+    """A column's values as JSON has them. Raises DataError."""
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise DataError(f"column {name} is a {type(values).__name__}, not a list")
     if hasattr(values, "tolist"):
         values = values.tolist()
-    return [_value(name, index, value) for index, value in enumerate(values)]
+    return [plain_value(name, index, value) for index, value in enumerate(values)]
 
 
-def _value(name: str, index: int, value: Any) -> Any:
+def plain_value(name: str, index: int, value: Any) -> Any:
+    """One value as JSON has it. Raises DataError."""
     if value is None or type(value) in (int, str, bool):
         return value
     if hasattr(value, "item") and not isinstance(value, (float, int, str)):  # a numpy scalar

@@ -51,6 +51,8 @@ def diff(
             )
         if data is None:
             return
+        if before.signature.is_function or after.signature.is_function:
+            raise UsageError(f"{model} is a function: its answers to rows cannot be compared; leave out --data")
         say(f"scoring {data} with {old} and {new} …")
         first, second = (_scored(connection, one, data, na) for one in (before, after))
     _report(changes(first, second), old, new, examples)

@@ -16,7 +16,7 @@ import typer
 from client.client import Client
 from client.commands.options import connected
 from client.connection import Connection, UsageError
-from client.csvdata import read_csv, read_json
+from client.csvdata import read_csv, read_inputs, read_json
 from client.models import ColumnScores, Scores
 from client.rows import table_of
 from client.terminal import out, say
@@ -61,21 +61,31 @@ def score(
         float | None, typer.Option(help="The server's deadline for each request, 0.05 to 60 s.")
     ] = None,
 ) -> None:
-    """Score rows and print R's predictions, in the rows' order.
+    """Score rows and print R's predictions, in the rows' order; or call a function with JSON {"inputs": …}.
 
     CSV cells are typed by the model's signature; columns that are no inputs of the model are left out, and said so.
 
     [dim]scoregate score boston-housing --data rows.csv --stack dev[/dim]
     [dim]scoregate score iris-species --data - --output csv < flowers.json[/dim]
+    [dim]scoregate score loan-schedule --data loan.json[/dim]
     """
     name, text, kind = _read(data, input_format)
     with connection.client() as client:
+        if kind is Format.JSON and (inputs := read_inputs(text)) is not None:
+            if binary or output is not Output.JSON:
+                raise UsageError("a function's outputs have lengths of their own: they are printed as JSON only")
+            answer = client.call(model, inputs, version, timeout_s)
+            shown = {"model": answer.model, "version": answer.version, "outputs": answer.outputs}
+            out(msgspec.json.encode(shown).decode())
+            return
         signature: Signature | None = None
         rows: Any
         if kind is Format.CSV:
             described = client.model(model, version)
             signature = described.signature
             version = described.version
+            if signature.is_function:
+                raise UsageError(f'{model} is a function: give JSON, {{"inputs": …}}, as its /docs show')
             parsed = read_csv(io.StringIO(text, newline=""), signature.inputs, na=na)
             if parsed.ignored:
                 say(f"scoregate: left out, for {model} does not take them: {', '.join(parsed.ignored)}")

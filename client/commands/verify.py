@@ -62,6 +62,8 @@ def verify(
         raise UsageError(f"cannot read {data}: {error.strerror}") from error
     with lines, tempfile.TemporaryDirectory(prefix="scoregate-verify-") as temporary, connection.client() as client:
         described = client.model(model, version)
+        if described.signature.is_function:
+            raise UsageError(f"{model} is a function: it has no rows to verify; call it with scoregate score")
         if package is None:
             package = Store(store or "").fetch(model, described.version, Path(temporary) / "package")
         _check_package(package, described)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import math
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import np_to_triton_dtype
 
+from client import Client, DataError, InvalidDataError, StaticToken
+from devkit import r
 from gateway.core.contract.civil import parse_date, parse_datetime
 from shared.wire import NA_REAL
 from tests.stack.conftest import publish
@@ -229,3 +234,51 @@ def test_the_example_that_is_shown_is_answered_as_shown(http: httpx.Client) -> N
     assert len(answer.json()["outputs"]["payment"]) == 24
     shown = http.get("/openapi.json").json()["paths"]["/v1/models/loan-schedule/score"]["post"]
     assert shown["requestBody"]["content"]["application/json"]["examples"]["inputs"]["value"] == example["request"]
+
+
+LOAN = {"principal": 1000, "rate": [0.05, 0.07], "years": 2, "start": "2025-02-01"}
+
+
+def test_the_python_client_and_the_command_give_the_same_outputs(
+    stack: Stack, http: httpx.Client, tmp_path: Path
+) -> None:
+    expected = http.post("/v1/models/loan-schedule/score", json={"inputs": LOAN}).json()
+    with Client(stack.gateway_url, credential=StaticToken(stack.token())) as client:
+        answer = client.call("loan-schedule", LOAN | {"rate": np.array(LOAN["rate"])})
+        assert (answer.version, answer.outputs) == (expected["version"], expected["outputs"])
+        assert client.model("loan-schedule").signature.inputs[1].vector
+        with pytest.raises(DataError, match="is a function and takes inputs"):
+            client.score_binary("loan-schedule", [LOAN])
+        with pytest.raises(InvalidDataError, match="does not fit function loan-schedule"):
+            client.score("loan-schedule", [LOAN])
+    file = tmp_path / "loan.json"
+    file.write_text(json.dumps({"inputs": LOAN}))
+    assert json.loads(scoregate("score", "loan-schedule", "--data", str(file), "--stack", stack.name)) == expected
+    rows = tmp_path / "rows.csv"
+    rows.write_text("principal\n1000\n")
+    says = scoregate("score", "loan-schedule", "--data", str(rows), "--stack", stack.name, code=2)
+    assert "is a function" in says
+    says = scoregate("verify", "loan-schedule", str(rows), "--stack", stack.name, code=2)
+    assert "is a function" in says
+    same = scoregate("diff", "loan-schedule", "1", "1", "--stack", stack.name)
+    assert "inputs and outputs are the same" in same
+
+
+def scoregate(*arguments: str, code: int = 0) -> str:
+    """All that the command says; fails unless it exits with `code`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "client", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + (done.stderr if code else "")
+
+
+def test_score_in_r_gives_what_the_function_gives(stack: Stack) -> None:
+    code = f"""
+        fun <- readRDS("{stack.published("loan-schedule")[1]}")$run_function
+        inputs <- list(principal = 1000, rate = c(0.05, 0.07), years = 2L, start = as.Date("2025-02-01"))
+        got <- scoregate::score("{stack.gateway_url}", inputs, Sys.getenv("TOKEN"), "loan-schedule")
+        cat(identical(got, do.call(fun, inputs)))
+    """
+    env = os.environ | r.environment() | {"TOKEN": stack.token()}
+    assert rscript("-e", code, env=env).strip() == "TRUE"

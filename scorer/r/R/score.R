@@ -1,25 +1,29 @@
 # Scoring over HTTP from R: rows out as JSON columns with every digit, answers back as what predict() would have given.
 
-#' Score rows through the gateway
+#' Score rows, or call a function, through the gateway
 #'
 #' @param url The gateway, as in `https://scores.example.org`.
-#' @param data A data.frame with the model's inputs as columns; others are not sent. Missing values go as null.
+#' @param data A data.frame with the model's inputs as columns; others are not sent. Missing values go as null. For a
+#'   function (see [package_function()]) a named list of its inputs.
 #' @param token An access token as text (without "Bearer"), or a function that gives one.
 #' @param model The model's name.
 #' @param version NULL for the version that serves by default, or one version.
 #' @param timeout_s Seconds to wait for an answer.
 #' @return What `predict()` would return: a vector (factor, Date ...) or a data.frame, one value or row per row of
-#'   `data`. NaN and infinite answers come as NA, because JSON has no word for them. A refusal is an error of class
-#'   `scoregate_refused` whose message is the gateway's reason; the condition has `status`, `code`, `request_id`,
+#'   `data`; of a function a named list of its outputs. NaN and infinite answers come as NA, because JSON has no word for
+#'   them. A refusal is an error of class `scoregate_refused` whose message is the gateway's reason; the condition has `status`, `code`, `request_id`,
 #'   `retry_after_ms` and `problems`.
 #' @examples
 #' \dontrun{
 #' score("http://127.0.0.1:8080", cars[1:3, ], Sys.getenv("TOKEN"), "cars-interval")
+#' score("http://127.0.0.1:8080", list(principal = 1000, rate = 0.05, years = 2L, start = Sys.Date()),
+#'   Sys.getenv("TOKEN"), "loan-schedule")$payment
 #' }
 #' @export
 score <- function(url, data, token, model, version = NULL, timeout_s = 60) {
-  if (!is.data.frame(data) || nrow(data) == 0L) {
-    abort("data must be a data.frame with at least one row; it is ", describe_value(data))
+  if (is.data.frame(data) && nrow(data) == 0L || !is.list(data)) {
+    abort("data must be a data.frame with at least one row, or the inputs of a function as a named list; it is ",
+      describe_value(data))
   }
   check_model_name(model)
   if (!is.null(version)) check_version(version)
@@ -31,6 +35,13 @@ score <- function(url, data, token, model, version = NULL, timeout_s = 60) {
     abort(url, " described the model ", model, " without a signature: is it a scoregate gateway of this release?")
   }
   asked <- of_version(if (is.null(version)) described$version else version)
+  if (identical(signature$kind, "function")) {
+    body <- inputs_json(data, signature$inputs, model)
+    return(restore_outputs(ask_gateway(paste0(asked, "/score"), token, timeout_s, body)$outputs, signature$outputs))
+  }
+  if (!is.data.frame(data)) {
+    abort(model, " is a model and takes rows: data must be a data.frame; it is ", describe_value(data))
+  }
   inputs <- vapply(signature$inputs, `[[`, "", "name")
   body <- request_json(data[intersect(names(data), inputs)])
   answer <- ask_gateway(paste0(asked, "/score"), token, timeout_s, body)
@@ -38,6 +49,29 @@ score <- function(url, data, token, model, version = NULL, timeout_s = 60) {
     abort("the gateway answered ", length(answer$predictions), " rows for ", nrow(data), ": tell its operators")
   }
   restore_answer(answer$predictions, signature$outputs, signature$kind)
+}
+
+#' A call as JSON: an input is an array where the signature says so, however many values it has.
+#' @noRd
+inputs_json <- function(inputs, fields, model) {
+  if (is.data.frame(inputs) || is.null(names(inputs)) && length(inputs) > 0L) {
+    abort(model, " is a function and takes a named list of inputs, not rows: list(",
+      paste0(vapply(fields, `[[`, "", "name"), " = ...", collapse = ", "), ")")
+  }
+  single <- vapply(Filter(function(field) !isTRUE(field$vector), fields), `[[`, "", "name")
+  values <- Map(function(value, name) {
+    plain <- json_values(value, name)
+    if (name %in% single && length(plain) == 1L) plain else json_array(plain)
+  }, inputs, names(inputs))
+  json_text(list(inputs = named(values)))
+}
+
+restore_outputs <- function(outputs, fields) {
+  values <- lapply(fields, function(field) {
+    value <- outputs[[field$name]]
+    restore_column(if (isTRUE(field$vector)) value else list(value), field)
+  })
+  stats::setNames(values, vapply(fields, `[[`, "", "name"))
 }
 
 request_json <- function(data) {

@@ -8,6 +8,11 @@ signature <- paste0(
   '"kind":"table"}'
 )
 bare <- '{"inputs":[{"name":"x","type":"double"}],"outputs":[{"name":"prediction","type":"double"}],"kind":"vector"}'
+fun <- paste0(
+  '{"kind":"function","inputs":[{"name":"x","type":"double"},{"name":"xs","type":"double","vector":true}],"outputs":[',
+  '{"name":"y","type":"double","vector":true},{"name":"day","type":"date"},',
+  '{"name":"none","type":"string","vector":true}]}'
+)
 problem <- paste0(
   '{"type":"about:blank","title":"Unprocessable","status":422,"detail":"2 problems with the rows",',
   '"code":"invalid_rows","request_id":"r-1","problems":[{"pointer":"/rows/0/x","detail":"is null"}],"problems_total":2}'
@@ -32,6 +37,8 @@ answer <- function(req) {
     )),
     "/v1/models/bare" = reply(paste0('{"model":"bare","version":"1","signature":', bare, "}")),
     "/v1/models/bare/versions/1/score" = reply('{"predictions":[24,null,0.30000000000000004]}'),
+    "/v1/models/fun" = reply(paste0('{"model":"fun","version":"1","signature":', fun, "}")),
+    "/v1/models/fun/versions/1/score" = reply('{"outputs":{"y":[0.1,null],"day":"2024-02-29","none":[]}}'),
     "/v1/models/bad" = reply(paste0('{"model":"bad","version":"1","signature":', bare, "}")),
     "/v1/models/bad/versions/1/score" = reply(problem, 422L),
     "/last" = reply(utils::tail(bodies, 1L)),

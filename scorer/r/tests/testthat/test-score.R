@@ -58,3 +58,13 @@ test_that("times keep their fraction both ways", {
   seconds <- c(0, 1709164800.123456, -0.5, -86400.25, 1e9 + 1 / 3, NA)
   expect_identical(as.double(parse_utc(utc_text(seconds))), seconds)
 })
+
+test_that("a function is called with its inputs, and answers its outputs", {
+  got <- score(url, list(x = 1, xs = 2), "token", "fun")
+  expect_identical(got, list(y = c(0.1, NA), day = as.Date("2024-02-29"), none = character()))
+  expect_identical(rawToChar(curl::curl_fetch_memory(paste0(url, "last"), curl::handle_setheaders(curl::new_handle(),
+    Authorization = "Bearer token"))$content), "{\"inputs\": {\"x\": 1, \"xs\": [2]}}")
+  expect_error(score(url, data.frame(x = 1), "token", "fun"), "is a function and takes a named list of inputs")
+  expect_error(score(url, list(x = 1), "token", "bare"), "is a model and takes rows")
+  expect_error(score(url, 1, "token", "fun"), "the inputs of a function")
+})
