@@ -250,7 +250,7 @@ def test_the_python_client_and_the_command_give_the_same_outputs(
         with pytest.raises(DataError, match="is a function and takes inputs"):
             client.score_binary("loan-schedule", [LOAN])
         with pytest.raises(InvalidDataError, match="does not fit function loan-schedule"):
-            client.score("loan-schedule", [LOAN])
+            client.score("loan-schedule", [{"principal": 1000}])
     file = tmp_path / "loan.json"
     file.write_text(json.dumps({"inputs": LOAN}))
     assert json.loads(scoregate("score", "loan-schedule", "--data", str(file), "--stack", stack.name)) == expected
