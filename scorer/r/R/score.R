@@ -10,9 +10,9 @@
 #' @param version NULL for the version that serves by default, or one version.
 #' @param timeout_s Seconds to wait for an answer.
 #' @return What `predict()` would return: a vector (factor, Date ...) or a data.frame, one value or row per row of
-#'   `data`; of a function a named list of its outputs. NaN and infinite answers come as NA, because JSON has no word for
-#'   them. A refusal is an error of class `scoregate_refused` whose message is the gateway's reason; the condition has `status`, `code`, `request_id`,
-#'   `retry_after_ms` and `problems`.
+#'   `data`; of a function a named list of its outputs. NaN and infinite answers come as NA, because JSON has no word
+#'   for them. A refusal is an error of class `scoregate_refused` whose message is the gateway's reason; the condition
+#'   has `status`, `code`, `request_id`, `retry_after_ms` and `problems`.
 #' @examples
 #' \dontrun{
 #' score("http://127.0.0.1:8080", cars[1:3, ], Sys.getenv("TOKEN"), "cars-interval")
