@@ -14,12 +14,17 @@ from hypothesis import strategies as st
 
 from client.openloop import percentile
 from devkit import benchmarks
+from load_tests.bench.compare import cells
 from load_tests.bench.figures import growth_percent, median_difference, median_of, spread_percent
+from load_tests.bench.ground import ANOTHER, wrong
 from load_tests.bench.line import Line
+from load_tests.bench.openloop import NO_ANSWER, NOT_SENT, Report
+from load_tests.bench.overload import _neither
 from load_tests.bench.processes import Used, cpu_seconds, per_thousand
 from load_tests.bench.questions import Question, _quoted, batches, scoring
 from load_tests.bench.report import Result, table
 from load_tests.bench.verdicts import at_least, at_most, none_wrong
+from load_tests.bench.watch import Held
 from load_tests.bench.wrk import Load
 
 INPUTS = [
@@ -168,3 +173,37 @@ def test_a_new_process_counts_whole_and_one_that_ended_not_at_all() -> None:
 
 def test_this_process_has_used_time() -> None:
     assert Used.now(lambda: {"me": [os.getpid()], "gone": [2**22 - 3]}).since(Used({}))["me"] > 0
+
+
+def test_growth_is_told_of_processes_that_lived_from_the_first_minute_to_the_end() -> None:
+    held = Held(role={1: "gateway", 2: "R workers", 3: "R workers"}, seconds=100)
+    held.samples = {
+        1: [(t, 100.0 + t / 100, 9) for t in range(0, 100, 5)],
+        2: [(t, 50.0, 9) for t in range(0, 40, 5)],  # ended
+        3: [(t, 50.0, 9) for t in range(40, 100, 5)],  # came later
+    }
+    assert held.lasting(after_s=20) == [1]
+    assert 0.4 < held.growth(1, 20) < 0.8
+    assert [row[""] for row in held.rows(20)] == ["gateway 1"]
+
+
+# --- overload and the matrix
+
+
+def test_refusing_clearly_is_no_failure_of_the_flood_but_silence_is() -> None:
+    report = Report(intended=100, latencies_s=[0.1] * 10)
+    report.failures.update({"503": 40, "429": 20, "504": 5, NO_ANSWER: 5, NOT_SENT: 20})
+    assert _neither(report) == pytest.approx(5 / 80)
+
+
+def test_the_whole_matrix_is_measured_in_full_and_the_forest_at_every_concurrency_always() -> None:
+    assert sum(map(len, cells(full=True).values())) == 36
+    assert cells(full=False)["rf", 1] == (1, 16, 64, 256)
+    assert {kind for kind, _ in cells(full=False)} == {"rf", "lm", "ranger"}
+    assert {rows for _, rows in cells(full=False)} == {1, 10, 1000}
+
+
+def test_an_answer_that_differs_in_a_bit_is_another_and_a_refusal_is_its_status() -> None:
+    assert wrong(b"[1.5]", 200, b"[1.5]") is None
+    assert wrong(b"[1.5]", 200, b"[1.5000000000000002]") == ANOTHER
+    assert wrong(b"[1.5]", 503, b"[1.5]") == "503"
