@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.openloop import percentile
+from client.openloop import NO_ANSWER, NOT_SENT, Report, percentile
 from devkit import benchmarks
 from load_tests.bench.compare import cells
 from load_tests.bench.figures import growth_percent, median_difference, median_of, spread_percent
 from load_tests.bench.ground import ANOTHER, wrong
 from load_tests.bench.line import Line
-from load_tests.bench.openloop import NO_ANSWER, NOT_SENT, Report
 from load_tests.bench.overload import _neither
 from load_tests.bench.processes import Used, cpu_seconds, per_thousand
 from load_tests.bench.questions import Question, _quoted, batches, scoring
