@@ -59,7 +59,7 @@ async def watching(roles: Roles, every_s: float) -> AsyncIterator[Held]:
         at = time.monotonic() - began
         for role, pids in found.items():
             for pid in pids:
-                if mib := pss_mib(pid):
+                if (mib := pss_mib(pid)) >= _LEAST_MIB:
                     held.role[pid] = role
                     held.samples.setdefault(pid, []).append((at, mib, open_files(pid)))
 
