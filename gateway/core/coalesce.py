@@ -1,7 +1,8 @@
 """Coalescing as group commit: which waiting requests leave together, and when.
 
-While a slot is free a request leaves at once. While all slots are busy requests gather in lanes, one lane per model version
-(and caller, where the policy says `own`), and the slot that frees next takes what a lane has gathered, up to a row limit.
+While a slot is free a request leaves at once, with those that came in the same moment. While all slots are busy requests gather
+in lanes, one lane per model version (and caller, where the policy says `own`), and the slot that frees next takes what a lane
+has gathered, up to a row limit.
 A batch never mixes lanes, so never models, versions or options.
 
 Who goes first: each model version has slots of its own, and where they are more than there are in all, the one with the fewest
@@ -9,7 +10,8 @@ batches away is next, so one that is long away starves no other; lanes of a vers
 rows: start-time fair queueing (Goyal, Vin and Cheng, 1996). So a flood of one caller is a queue of its own, and a wait is
 estimated, and refused, by where the caller stands in it.
 
-Pure: `offer`, `finish` and `withdraw` change the state and return the batches that must leave now; assigning is marking busy.
+Pure: `offer` and `withdraw` change the state, `depart` and `finish` also return the batches that must leave now; assigning is
+marking busy.
 """
 
 from __future__ import annotations
@@ -241,8 +243,8 @@ class Coalescer(Generic[Reply]):
                 retry_after_ms=max(50, int(wait_s * 1000)),
             )
 
-    def offer(self, item: Item[Reply], now: float, slots: int | None = None) -> list[Batch[Reply]]:
-        """Add one item; the batches that leave now. `slots`: of the item's group, where they are fewer than all.
+    def offer(self, item: Item[Reply], now: float, slots: int | None = None) -> None:
+        """Add one item; it leaves with a `depart` to come. `slots`: of the item's group, where they are fewer than all.
 
         Raises OverloadedError, with when to come again, where too much waits, of this caller or in all, or where the item could
         not be back by its deadline.
@@ -250,6 +252,9 @@ class Coalescer(Generic[Reply]):
         self.check(item.place, item.deadline_s, now, item.frame.rows)
         group = self._join(item)
         group.slots = self.slots if slots is None else slots
+
+    def depart(self, now: float) -> list[Batch[Reply]]:
+        """The batches that leave now."""
         return self._assign(now)
 
     def again(self, items: list[Item[Reply]], now: float) -> list[Batch[Reply]]:

@@ -62,7 +62,9 @@ class Pods:
         ejected = {p.address for p in self.by_address.values() if p.ejected_until_s > now}
         if 2 * len(ejected) > len(self.by_address):
             ejected = set()
-        pod = min(candidates, key=lambda p: (p.address in ejected, p.failures > 0, p.load, p.failures, p.chosen))
+        pod = min(
+            candidates, key=lambda p: (p.address in ejected, p.failures > 0, p.load, p.failures, p.chosen, p.address)
+        )
         self._choices += 1
         pod.chosen = self._choices
         return pod

@@ -56,15 +56,21 @@ class Forwarder:
         self._on_batch = on_batch
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._departing = False
 
     async def score(self, item: Item[Waiting]) -> Frame:
         """The item's rows, scored. Raises DeadlineExceededError at its deadline, or what became of it."""
         now = time.monotonic()
         self._pods.pods.earn_retry()
         self.coalescer.slots = self._pods.slots()
-        self._send_off(self.coalescer.offer(item, now, self._pods.slots(item.reply.pods())))
+        self.coalescer.offer(item, now, self._pods.slots(item.reply.pods()))
+        loop = asyncio.get_running_loop()
+        if not self._departing:
+            # Not now but when all that is ready has had its turn: what one trip to the limits admits leaves together.
+            self._departing = True
+            loop.call_soon(self._depart)
         answer = item.reply.answer
-        timer = asyncio.get_running_loop().call_later(max(0.0, item.deadline_s - now), _expire, answer)
+        timer = loop.call_later(max(0.0, item.deadline_s - now), _expire, answer)
         try:
             return await answer
         finally:
@@ -87,6 +93,10 @@ class Forwarder:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _depart(self) -> None:
+        self._departing = False
+        self._send_off(self.coalescer.depart(time.monotonic()))
 
     def _send_off(self, batches: list[Batch[Waiting]]) -> None:
         for batch in batches:

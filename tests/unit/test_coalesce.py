@@ -27,7 +27,8 @@ class Running:
         self.away: list[Batch[str]] = []
 
     def offer(self, one: Item[str], now: float = 0, slots: int | None = None) -> list[list[str]]:
-        return self._left(self.coalescer.offer(one, now, slots))
+        self.coalescer.offer(one, now, slots)
+        return self._left(self.coalescer.depart(now))
 
     def back(self, now: float = 0, *, group: str | None = None, answered: bool = True) -> list[list[str]]:
         batch = next(b for b in self.away if group in (None, b.group))
@@ -37,6 +38,14 @@ class Running:
     def _left(self, batches: list[Batch[str]]) -> list[list[str]]:
         self.away += batches
         return names(batches)
+
+
+def test_those_that_come_in_one_moment_leave_together() -> None:
+    c: Coalescer[str] = Coalescer(slots=2, max_batch_rows=4, max_waiting_rows=100)
+    for name in "abcde":
+        c.offer(item(name), 0)
+    assert names(c.depart(0)) == [list("abcd"), ["e"]]
+    assert c.depart(0) == []
 
 
 def test_a_request_leaves_at_once_while_a_slot_is_free() -> None:

@@ -103,7 +103,8 @@ class Machine(RuleBasedStateMachine):
         before = self.coalescer.waiting_rows
         refused: OverloadedError | None = None
         try:
-            self.left(self.coalescer.offer(item, self.now))
+            self.coalescer.offer(item, self.now)
+            self.left(self.coalescer.depart(self.now))
         except OverloadedError as error:
             refused = error
         if refused is not None:
