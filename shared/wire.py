@@ -375,7 +375,7 @@ def _frame(specs: Sequence[TensorSpec], tensors: Sequence[_Tensor], data: memory
     buffers: list[memoryview] = []
     at = 0
     rows: int | None = None
-    text_bytes = vector_size = 0
+    text_bytes = 0
     for index, tensor in enumerate(tensors):
         size = tensor.parameters.binary_data_size
         if size is None or size != tensor.shape[0] * _WIDTH[tensor.datatype] or at + size > len(data) or size < 0:
@@ -387,14 +387,12 @@ def _frame(specs: Sequence[TensorSpec], tensors: Sequence[_Tensor], data: memory
                 if size != text_bytes:
                     raise WireError(f"{tensor.name}: lengths and text disagree")
             elif specs[index].vector:
-                if tensor.shape[0] != vector_size:
+                if tensor.shape[0] != vector_size_of(buffers[-1]):
                     raise WireError(f"{tensor.name}: sizes and values disagree")
             elif rows is not None and rows != tensor.shape[0]:
                 raise WireError("columns differ in length")
             else:
                 rows = tensor.shape[0]
-                if tensor.name.startswith(SIZE_PREFIX):
-                    vector_size = vector_size_of(buffer)
             if tensor.name.startswith(LENGTH_PREFIX):
                 lengths = array("i", bytes(buffer))
                 if any(n < 0 and n != NA_INTEGER for n in lengths):

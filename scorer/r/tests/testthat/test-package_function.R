@@ -123,7 +123,7 @@ test_that("arguments and declared inputs must agree, types must be known, the ex
   expect_error(pack_fun(sum, list(x = "double"), list(y = "double"), list(z = 1)), "the example's inputs are \"z\"")
   expect_error(pack_fun(sum, list("double"), list(y = "double"), list(x = 1)), "inputs must have names")
   expect_error(pack_fun("no-such.R", list(), list(y = "double"), list()), "fun must be")
-  expect_error(pack_fun(sum, list(x = "double[]"), list(), list(x = 1)), "at least one output")
+  expect_error(pack_fun(sum, list(x = "double[]"), list(), list(x = 1)), "outputs must name at least one")
   expect_error(loan(objects = list(1)), "objects must be a named list")
 })
 
