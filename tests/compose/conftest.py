@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from devkit.examples import names
 from tests.compose.containers import BUILT_WITHIN_S, READY_WITHIN_S, Containers
 from tests.support import eventually
 
@@ -42,7 +43,12 @@ def containers() -> Iterator[Containers]:
         running.up()
         try:
             running.until_healthy("entra", "redis", "scorer", "gateway")
-            eventually(lambda: _serves_everything(running), within_s=READY_WITHIN_S, every_s=0.5, what="four models")
+            eventually(
+                lambda: _serves_everything(running),
+                within_s=READY_WITHIN_S,
+                every_s=0.5,
+                what="every example is served",
+            )
         except AssertionError:
             print(running.compose("logs", "--tail", "40"))
             raise
@@ -64,4 +70,4 @@ def _serves_everything(running: Containers) -> bool:
     listed = httpx.get(f"{running.url}/v1/models", headers=headers, trust_env=False)
     assert listed.status_code == 200, listed.text
     models = json.loads(listed.text)["models"]
-    return len(models) == 4
+    return {model["model"] for model in models if model["state"] == "ready"} == set(names())
