@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from client.models import ColumnScores, Model, Outputs, Scores, model_of, models
 from client.replies import Reply
 from client.retry import RetryPolicy
 from client.rows import Data, require_json, table_of
+from client.trace import trace_headers
 from shared.deadline import CLIENT_TIMEOUT_HEADER, MAX_TIMEOUT_MS, MIN_TIMEOUT_MS
 
 T = TypeVar("T")
@@ -249,7 +251,7 @@ class Client(_Base):
             return done
         pinned = version or version_of(done[0])
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="scoregate") as pool:
-            futures = [pool.submit(fitting, start, stop, pinned) for start, stop in ranges[1:]]
+            futures = [pool.submit(copy_context().run, fitting, start, stop, pinned) for start, stop in ranges[1:]]
             try:
                 for future in futures:
                     done += future.result()
@@ -281,7 +283,7 @@ class Client(_Base):
                 call.method,
                 call.path,
                 content=call.body or None,
-                headers={**call.headers, "authorization": f"Bearer {step.token}"},
+                headers={**call.headers, **trace_headers(), "authorization": f"Bearer {step.token}"},
                 timeout=_httpx_timeout(call),
             )
         except httpx.TransportError as error:
@@ -408,7 +410,7 @@ class AsyncClient(_Base):
                     call.method,
                     call.path,
                     content=call.body or None,
-                    headers={**call.headers, "authorization": f"Bearer {step.token}"},
+                    headers={**call.headers, **trace_headers(), "authorization": f"Bearer {step.token}"},
                     timeout=_httpx_timeout(call),
                 )
         except httpx.TransportError as error:

@@ -7,7 +7,7 @@ import subprocess
 
 from devkit.state import ROOT
 
-EXTRAS = ("gateway", "scorer", "client", "devkit")
+EXTRAS = ("gateway", "scorer", "client", "otel", "devkit")
 
 
 class LockError(Exception):

@@ -7,6 +7,7 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.routing import Router
@@ -35,6 +36,10 @@ from gateway.shell.limits_redis import RedisCounterStore
 from gateway.shell.pods import PodClient
 from gateway.shell.redis_login import EntraLogin, msal_source
 from shared.internal_token import load_private_key
+from shared.traceparent import NO_EXTRA
+
+if TYPE_CHECKING:
+    from gateway.shell.tracing import RequestTracing
 
 log = structlog.get_logger(__name__)
 #: Between two looks at what waits.
@@ -85,7 +90,8 @@ class Gateway:
         coalescer: Coalescer[Waiting] = Coalescer(
             slots=1, max_batch_rows=settings.max_batch_rows, max_waiting_rows=settings.max_waiting_rows
         )
-        self._forwarder = Forwarder(self._pods, coalescer, self.metrics.batch)
+        self._tracing = request_tracing(settings)
+        self._forwarder = Forwarder(self._pods, coalescer, self.metrics.batch, self._tracing)
         self.pipeline = Pipeline(
             settings,
             policy,
@@ -101,6 +107,7 @@ class Gateway:
             self._contracts,
             self._forwarder,
             self.metrics,
+            self._tracing,
         )
         routes = [*v1_routes(self.pipeline), *v2_routes(self.pipeline, self.unready), *docs_routes(self.pipeline)]
         router = Router(routes=routes, redirect_slashes=False)
@@ -111,6 +118,8 @@ class Gateway:
         """Connect to everything. Nothing that is away stops the start: readiness says what is missing."""
         if self._admission_is_local:
             log.warning("gateway.limits.memory", reason="GATEWAY_REDIS_URL is not set: each process counts for itself")
+        if self._tracing is not None:
+            self._tracing.tracer.start()
         await self._keys.__aenter__()
         await self._admission.start()
         await self._pods.start()
@@ -126,6 +135,8 @@ class Gateway:
         await self._admission.aclose()
         await self._keys.__aexit__(None, None, None)
         await self._keys_client.aclose()
+        if self._tracing is not None:
+            await self._tracing.tracer.close()
 
     def drain(self) -> None:
         """Readiness off: no new connections, please."""
@@ -191,6 +202,26 @@ def counter_store(settings: GatewaySettings) -> RedisCounterStore | None:
     password = Path(secret).read_text(encoding="utf-8").strip() if secret else None
     return RedisCounterStore(
         settings.redis_url, password=password, login=redis_login(settings), ca_file=settings.redis_ca_file
+    )
+
+
+def request_tracing(settings: GatewaySettings) -> RequestTracing | None:
+    """The maker of traces, where a collector is named; the extra is imported for it alone. Raises ValueError without it."""
+    if settings.otel_endpoint is None:
+        return None
+    try:
+        from gateway.shell.tracing import RequestTracing  # noqa: PLC0415
+        from shared.tracing import tracer  # noqa: PLC0415
+    except ImportError as error:
+        raise ValueError(NO_EXTRA.format(error.name)) from error
+    return RequestTracing(
+        tracer(
+            settings.otel_service_name,
+            settings.otel_endpoint,
+            settings.otel_certificate,
+            settings.otel_sampler,
+            settings.otel_sampler_ratio,
+        )
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from shared.settings import Doc
+from shared.settings import Doc, check_endpoint
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -99,6 +99,41 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     drain_s: Annotated[Seconds, Doc("After that: the longest wait for requests in flight, in seconds.")] = 30.0
     log_format: Annotated[Literal["json", "console"], Doc("json or console.")] = "json"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("debug, info, warning or error.")] = "info"
+    otel_endpoint: Annotated[
+        str | None,
+        Doc(
+            "Collector of traces (OTLP over HTTP, as http://collector:4318); none: no traces. Needs the extra `otel`.",
+            env="OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+    ] = None
+    otel_certificate: Annotated[
+        str | None,
+        Doc(
+            "PEM file of the CA that signed the collector's certificate, if not public.",
+            env="OTEL_EXPORTER_OTLP_CERTIFICATE",
+        ),
+    ] = None
+    otel_service_name: Annotated[str, Doc("What this service is called in traces.", env="OTEL_SERVICE_NAME")] = (
+        "scoregate-gateway"
+    )
+    otel_sampler: Annotated[
+        Literal[
+            "always_on",
+            "always_off",
+            "traceidratio",
+            "parentbased_always_on",
+            "parentbased_always_off",
+            "parentbased_traceidratio",
+        ],
+        Doc(
+            "Which requests are traced, by OpenTelemetry's names; `parentbased_…` follows a caller that sent a `traceparent`.",
+            env="OTEL_TRACES_SAMPLER",
+        ),
+    ] = "parentbased_always_on"
+    otel_sampler_ratio: Annotated[
+        Annotated[float, Meta(ge=0, le=1)],
+        Doc("Share of requests for the `…traceidratio` samplers.", env="OTEL_TRACES_SAMPLER_ARG"),
+    ] = 1.0
 
     def __post_init__(self) -> None:
         """Rules of one setting that a type cannot say."""
@@ -118,6 +153,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
                 )
         if self.redis_ca_file and not (self.redis_url or "").startswith("rediss"):
             raise ValueError("GATEWAY_REDIS_CA_FILE is of use only with a GATEWAY_REDIS_URL that begins with rediss")
+        check_endpoint(self.otel_endpoint)
         for name, values in (
             ("SCORER_URLS", self.scorer_urls),
             ("TENANTS", self.tenants),

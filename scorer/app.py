@@ -13,6 +13,7 @@ import random
 import socket
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.applications import Starlette
@@ -36,6 +37,10 @@ from scorer.shell.store import Store
 from scorer.shell.versions import Versions
 from scorer.shell.workers import WorkerLimits, Workers
 from shared import serving
+from shared.traceparent import NO_EXTRA
+
+if TYPE_CHECKING:
+    from scorer.shell.tracing import CallTracing
 
 log = structlog.get_logger()
 _TICK_S = 0.2
@@ -69,7 +74,10 @@ class Pod:
         pod = settings.pod_name or socket.gethostname()
         store = Store(settings.store_url, cache)
         self.versions = Versions(settings, store, self.workers, self.metrics, run_dir, slots, pod)
-        self.infer = Infer(self.workers, self.metrics, settings.max_body_bytes)
+        self.tracing = call_tracing(settings)
+        if self.tracing is not None:
+            self.workers.on_run = self.tracing.ran
+        self.infer = Infer(self.workers, self.metrics, settings.max_body_bytes, self.tracing)
         self.data_app: ASGIApp = InternalToken(_starlette(data_routes(self.versions, self.infer)), self.tokens)
         self.look = asyncio.Event()
         self.internal_app: ASGIApp = _starlette(internal_routes(self.versions, self.workers, self.metrics, self._look))
@@ -128,6 +136,8 @@ class Pod:
         self.workers.perform(self.pool.shut(time.monotonic()))
         await self.versions.close()
         await asyncio.to_thread(self.folder.remove)
+        if self.tracing is not None:
+            await self.tracing.tracer.close()
         await asyncio.to_thread(processes.kill_children)  # what model code had started and nobody has swept yet
 
 
@@ -143,6 +153,26 @@ def _pool_limits(settings: ScorerSettings, slots: int) -> PoolLimits:
         max_runs=settings.refork_runs,
         measure_s=settings.refork_check_s,
         upkeep=UpkeepLimits(probe_s=settings.worker_probe_s),
+    )
+
+
+def call_tracing(settings: ScorerSettings) -> CallTracing | None:
+    """The maker of traces, where a collector is named; the extra is imported for it alone. Raises ValueError without it."""
+    if settings.otel_endpoint is None:
+        return None
+    try:
+        from scorer.shell.tracing import CallTracing  # noqa: PLC0415
+        from shared.tracing import tracer  # noqa: PLC0415
+    except ImportError as error:
+        raise ValueError(NO_EXTRA.format(error.name)) from error
+    return CallTracing(
+        tracer(
+            settings.otel_service_name,
+            settings.otel_endpoint,
+            settings.otel_certificate,
+            settings.otel_sampler,
+            settings.otel_sampler_ratio,
+        )
     )
 
 
@@ -166,6 +196,8 @@ async def serve(settings: ScorerSettings) -> int:
     data = serving.listen(settings.host, settings.port)
     internal = serving.listen(settings.internal_host, settings.internal_port)
     pod = Pod(settings)
+    if pod.tracing is not None:
+        pod.tracing.tracer.start()
     log.info("scorer.starting", slots=pod.pool.limits.slots)
     try:
         code = await serving.serve(

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.requests import Request
@@ -32,6 +32,9 @@ from shared.errors import (
 from shared.stages import TIMES_HEADER, Times
 from shared.wire import CONTENT_TYPE, HEADER_LENGTH, WireError, decode_request, encode_response
 
+if TYPE_CHECKING:
+    from scorer.shell.tracing import CallTracing
+
 log = structlog.get_logger()
 #: For a request that names no deadline; gateways always do.
 _DEFAULT_TIMEOUT_S = 30.0
@@ -48,7 +51,10 @@ class ClientGoneError(Exception):
 class Infer:
     """`POST /v2/models/{model}/versions/{version}/infer`: an ASGI app of its own, for it is all that must be fast."""
 
-    def __init__(self, workers: Workers, metrics: ScorerMetrics, max_body_bytes: int) -> None:
+    def __init__(
+        self, workers: Workers, metrics: ScorerMetrics, max_body_bytes: int, tracing: CallTracing | None = None
+    ) -> None:
+        self._tracing = tracing
         self._workers = workers
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -58,8 +64,11 @@ class Infer:
         started = time.monotonic()
         key = (scope["path_params"]["model"], scope["path_params"]["version"])
         code = "ok"
+        trace = None if self._tracing is None else self._tracing.begins(scope["headers"], started)
         try:
             call = await self._read(key, scope, receive, started)
+            if trace is not None:
+                trace.scores(call)
             answer = await self._score(call, receive)
             if answer.refused is not None:
                 raise answer.refused
@@ -77,12 +86,20 @@ class Infer:
                 key = ("", "")  # a name that a caller made up is no label
             self._metrics.requests.labels(*key, code).inc()
             took_s = time.monotonic() - started
+            if trace is not None:
+                trace.answered(key, code, started + took_s)
             self._metrics.times(key).request.observe(took_s)
             if code != "ok":
                 request_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
                 known = request_id if _REQUEST_ID.fullmatch(request_id) else ""
                 log.info(
-                    "scorer.request.failed", code=code, model=key[0], version=key[1], request_id=known, took_s=took_s
+                    "scorer.request.failed",
+                    code=code,
+                    model=key[0],
+                    version=key[1],
+                    request_id=known,
+                    took_s=took_s,
+                    **({} if trace is None else {"trace_id": trace.trace_id}),
                 )
 
     async def _read(self, key: tuple[str, str], scope: Scope, receive: Receive, started: float) -> Call:

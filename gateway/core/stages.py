@@ -68,6 +68,25 @@ class Clock:
         self.end(now)
 
 
+class MarkedClock(Clock):
+    """A clock that also keeps when each stage was: for traces, which show times and not sums."""
+
+    __slots__ = ("marks",)
+
+    def __init__(self, began_s: float) -> None:
+        super().__init__(began_s)
+        #: Stage, from, until; in order. Of `hop` all of it, with what the scorer told inside.
+        self.marks: list[tuple[str, float, float]] = []
+
+    def enter(self, stage: str, now: float) -> None:
+        """As `Clock.enter`."""
+        was, since_s = self._stage, self._at_s
+        super().enter(stage, now)
+        if self.marks and self.marks[-1][0] == was:
+            since_s = self.marks.pop()[1]
+        self.marks.append((was, since_s, self._at_s))
+
+
 def server_timing(spent_s: dict[str, float]) -> bytes:
     """The value of `Server-Timing` (W3C), in milliseconds, in the order of life."""
     parts = []

@@ -127,7 +127,9 @@ class Errors:
         except HTTPException as error:
             refused = _of_starlette(error, scope)
         except Exception:
-            log.exception("gateway.request.failed", request_id=request_id(scope), path=scope["path"])
+            log.exception(
+                "gateway.request.failed", request_id=request_id(scope), path=scope["path"], **_trace(scope["state"])
+            )
             refused = ScoregateError()
         else:
             return
@@ -144,12 +146,18 @@ class Errors:
                 path=scope["path"][:200],
                 caller=state.get("caller"),
                 unlogged_before=self._brake.taken(),
+                **_trace(state),
             )
         headers, body = render(refused, oip=scope["path"].startswith("/v2"), request=request_id(scope))
         if (clock := state.get("clock")) is not None:
             headers.append((b"server-timing", server_timing(clock.spent_s)))
         await send({"type": "http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _trace(state: dict[str, Any]) -> dict[str, str]:
+    """What a line says of the request's trace: its id, where traces are made."""
+    return {"trace_id": state["trace_id"]} if "trace_id" in state else {}
 
 
 def _of_starlette(error: HTTPException, scope: Scope) -> ScoregateError:

@@ -24,7 +24,8 @@ from gateway.core.contract.tokens import Steps
 from gateway.core.contracts import Contracts
 from gateway.core.policy import Grant, Policy
 from gateway.core.shares import Shares
-from gateway.core.stages import Clock, server_timing
+from gateway.core.stages import Clock, MarkedClock, server_timing
+from gateway.core.tracing import Tracing
 from gateway.core.uploads import Bodies, Uploads
 from gateway.metrics import Metrics
 from gateway.middleware.errors import request_id
@@ -114,6 +115,7 @@ class Pipeline:
         contracts: Contracts,
         forwarder: Forwarder,
         metrics: Metrics,
+        tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
         self.policy = policy
@@ -124,6 +126,8 @@ class Pipeline:
         self.contracts = contracts
         self.forwarder = forwarder
         self.metrics = metrics
+        self.tracing = tracing
+        self._clock = Clock if tracing is None else MarkedClock
         self.in_flight = 0
         self._served = Shares(settings.max_in_flight)
         self._bodies = Bodies(settings.max_buffered_bytes)
@@ -197,7 +201,7 @@ class Pipeline:
 
     async def score(self, form: Form, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scoring request of `form` whose path names `model` and perhaps `version`."""
-        clock = scope["state"]["clock"] = Clock(scope["state"].get("began_s") or time.monotonic())
+        clock = scope["state"]["clock"] = self._clock(scope["state"].get("began_s") or time.monotonic())
         params = scope["path_params"]
         label, status, code = "unknown", 500, "internal_error"
         caller: Caller | None = None
@@ -207,6 +211,8 @@ class Pipeline:
                 raise _too_many()
             headers = dict(scope["headers"])
             known = await self.authenticate(scope, headers)
+            if self.tracing is not None:
+                self.tracing.begins(scope, clock)
             asked = self.authorise(known, params["model"], params.get("version"))
             label = asked.served.entry.model
             clock.enter("admit", time.monotonic())
@@ -230,6 +236,8 @@ class Pipeline:
                 self._served.give(caller.key, 1)
             clock.end(time.monotonic())
             self.metrics.answered(label, status, code, clock)
+            if self.tracing is not None:
+                self.tracing.answered(scope, clock, label, status, code)
 
     async def _score(
         self, form: Form, asked: Asked, scope: Scope, headers: dict[bytes, bytes], receive: Receive, clock: Clock
@@ -249,6 +257,8 @@ class Pipeline:
             clock.enter("wait", time.monotonic())
             answered: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
             waiting = Waiting(contract, asked.pods, request, answered, asked.served.entry.retry)
+            if self.tracing is not None:
+                waiting.trace = self.tracing.waits(scope, asked.served.entry.version, frame.rows)
             item = Item(asked.place, frame, deadline_s, waiting)
             scope["state"]["on_client_left"] = lambda: self.forwarder.leave(item)
             try:

@@ -7,6 +7,7 @@ elsewhere, each item alone, from the retry budget; an item that has lost two pod
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import structlog
 from gateway.core.coalesce import Batch, Coalescer, Item, Place
 from gateway.core.contract import Contract
 from gateway.core.stages import Trip
+from gateway.core.tracing import Trace, Tracing
 from gateway.shell.body import ClientDisconnectedError
 from gateway.shell.pods import NoAnswerError, PodClient
 from shared.deadline import Deadline
@@ -31,6 +33,7 @@ from shared.errors import (
 from shared.wire import Frame, merge, split
 
 log = structlog.get_logger(__name__)
+_UNTRACED: contextlib.AbstractContextManager[str | None] = contextlib.nullcontext()
 
 
 @dataclass(slots=True, eq=False)
@@ -43,15 +46,21 @@ class Waiting:
     answer: asyncio.Future[Frame]
     retry: bool
     trip: Trip = field(default_factory=Trip)
+    trace: Trace | None = None
 
 
 class Forwarder:
     """The coalescer of one process at work. `on_batch(model, rows, items)` is told of every batch that left."""
 
     def __init__(
-        self, pods: PodClient, coalescer: Coalescer[Waiting], on_batch: Callable[[str, int, int], None]
+        self,
+        pods: PodClient,
+        coalescer: Coalescer[Waiting],
+        on_batch: Callable[[str, int, int], None],
+        tracing: Tracing | None = None,
     ) -> None:
         self.coalescer = coalescer
+        self._tracing = tracing
         self._pods = pods
         self._on_batch = on_batch
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,17 +150,19 @@ class Forwarder:
         entry = contract.entry
         self._on_batch(entry.model, batch.rows, len(sizes))
         try:
-            answer, times = await self._pods.infer(
-                pod,
-                entry.model,
-                entry.version,
-                contract.input_specs,
-                contract.output_specs,
-                merge([item.frame for item in batch.items]),
-                sizes,
-                timeout_ms,
-                first.reply.request_id,
-            )
+            with self._traced(batch) as traceparent:
+                answer, times = await self._pods.infer(
+                    pod,
+                    entry.model,
+                    entry.version,
+                    contract.input_specs,
+                    contract.output_specs,
+                    merge([item.frame for item in batch.items]),
+                    sizes,
+                    timeout_ms,
+                    first.reply.request_id,
+                    traceparent,
+                )
         except (NoAnswerError, VersionNotHereError) as error:
             self._again(batch, pod.address, error)
             return False
@@ -170,6 +181,13 @@ class Forwarder:
             else:
                 item.reply.answer.set_result(frame)
         return True
+
+    def _traced(self, batch: Batch[Waiting]) -> contextlib.AbstractContextManager[str | None]:
+        if self._tracing is None:
+            return _UNTRACED
+        entry = batch.items[0].reply.contract.entry
+        traces = [item.reply.trace for item in batch.items]
+        return self._tracing.leaves(entry.model, entry.version, batch.rows, traces, batch.left_at_s)
 
     def _again(self, batch: Batch[Waiting], lost: str, error: Exception) -> None:
         log.debug("gateway.batch.lost", pod=lost, items=len(batch.items), error=str(error))

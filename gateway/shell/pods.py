@@ -35,6 +35,7 @@ from shared.errors import (
     VersionNotHereError,
 )
 from shared.stages import TIMES_HEADER, Times, read_times
+from shared.traceparent import TRACEPARENT_HEADER
 from shared.wire import (
     CONTENT_TYPE,
     HEADER_LENGTH,
@@ -132,6 +133,7 @@ class PodClient:
         items: Sequence[int],
         timeout_ms: int,
         request_id: str,
+        traceparent: str | None = None,
     ) -> tuple[Answer, Times]:
         """One call. Raises NoAnswerError where the pod gave none, else what the pod said as our own error.
 
@@ -147,6 +149,8 @@ class PodClient:
             DEADLINE_HEADER: str(timeout_ms),
             "X-Request-Id": request_id,
         }
+        if traceparent is not None:
+            headers[TRACEPARENT_HEADER] = traceparent
         timeout = aiohttp.ClientTimeout(total=timeout_ms / 1000 + 0.25, sock_connect=_CONNECT_S)
         url = f"{pod.address}/v2/models/{model}/versions/{version}/infer"
         self.pods.started(pod, frame.rows)

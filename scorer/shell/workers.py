@@ -113,6 +113,8 @@ class Workers:
         self.on_ready: Callable[[Key], None] = lambda _: None
         self.on_down: Callable[[Key, str], None] = lambda *_: None
         self.on_up: Callable[[Key], None] = lambda _: None
+        #: Told of each run that is over: its worker, when, and whether R answered. None while nobody wants to know.
+        self.on_run: Callable[[Run, int | None, float, bool], None] | None = None
         self._limits = limits
         self._metrics = metrics
         self._answer = answer
@@ -387,6 +389,8 @@ class Workers:
         if process.timer is not None:
             process.timer.cancel()
         now = process.last_ping_s = time.monotonic()
+        if self.on_run is not None:
+            self.on_run(run, process.pid, now, isinstance(reply, Reply) and reply.status == 200)
         if isinstance(reply, WorkerLostError):
             return  # `on_lost` sees to it
         self._metrics.times(run.key).predict.observe(now - run.started_s)

@@ -29,3 +29,13 @@ def test_every_dependency_is_pinned_with_hashes_and_no_index_is_named(extra: str
     chosen = [one for name in extras for one in extras[name]] if extra == "dev" else extras[extra]
     wanted = {_name(one) for one in (*PROJECT["dependencies"], *chosen)}
     assert wanted - {pin.lower() for pin in pins} == set(), "run ./dev lock"
+
+
+@pytest.mark.parametrize("service", ["gateway", "scorer"])
+def test_what_sends_traces_can_be_installed_beside_each_service(service: str) -> None:
+    def pins(name: str) -> dict[str, str]:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+        return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE))
+
+    mine, extra = pins(service), pins("otel")
+    assert {name: mine[name] for name in mine.keys() & extra} == {name: extra[name] for name in mine.keys() & extra}
