@@ -401,8 +401,8 @@ class Versions:
         self, version: Version, manifest: Manifest, zygote: Zygote, example: Frame, expected: Frame
     ) -> None:
         """Reproduce the example in a throw-away fork, then in all sizes; then let the zygote warm itself up with it."""
-        limit_s = self._settings.max_load_s
-        test = await self._workers.throw_away(zygote, limit_s)
+        settings = self._settings
+        test = await self._workers.throw_away(zygote, settings.max_load_s)
         try:
             answered = await self._score(test, manifest, example)
             verdict = selftest.reproduces(manifest.signature.outputs, expected, answered)
@@ -418,7 +418,8 @@ class Versions:
             test.close()
         file = zygote.folder / "example"
         file.write_bytes(join(example))
-        await zygote.warm(example.rows, file, limit_s)
+        # Three calls. What takes longer here than a prediction may hangs, and is tried again in a new process.
+        await zygote.warm(example.rows, file, min(settings.max_load_s, 3 * settings.max_predict_s))
         with contextlib.suppress(OSError):
             file.unlink()
 
@@ -435,7 +436,7 @@ class Versions:
         return None
 
     async def _score(self, test: ThrowAway, manifest: Manifest, frame: Frame) -> Frame:
-        reply = await test.score(frame, self._settings.max_load_s)
+        reply = await test.score(frame, min(self._settings.max_load_s, self._settings.max_predict_s))
         if reply.status != 200:
             raise RefusedError(f"self-test: {reply.body.decode(errors='replace')[:500]}")
         return cut(tensor_specs(manifest.signature.outputs), reply.rows, reply.body)
