@@ -71,7 +71,7 @@ async def test_who_waited_for_a_slot_sees_it_in_steps_of_5_ms_and_the_histogram_
     tmp_path: Path,
 ) -> None:
     pod = FakePod(workers=1, takes_s=lambda *_: 0.12)
-    async with running(tmp_path, pod) as gateway, client(gateway.url) as http:
+    async with running(tmp_path, pod, max_batch_rows=1) as gateway, client(gateway.url) as http:
         answers = await asyncio.gather(*(http.post(SCORE, json={"rows": [{"x": n}]}) for n in range(9)))
         assert [a.json()["predictions"] for a in answers] == [[2 * n] for n in range(9)]
         waits = [stages(a)["wait"] for a in answers]
@@ -187,7 +187,7 @@ async def test_one_callers_requests_leave_room_in_flight_for_others(tmp_path: Pa
 
 async def test_a_model_that_takes_long_does_not_hold_up_another(tmp_path: Path) -> None:
     pod = FakePod(models=("slow", "m"), workers=1, takes_s=lambda model, _: 1.0 if model == "slow" else 0.0)
-    async with running(tmp_path, pod) as gateway, client(gateway.url) as http:
+    async with running(tmp_path, pod, max_batch_rows=1) as gateway, client(gateway.url) as http:
         slow = [asyncio.create_task(http.post("/v1/models/slow/score", json={"rows": [{"x": 1}]})) for _ in range(6)]
         await becomes_true(lambda: len(pod.calls) >= 2)
         began = time.perf_counter()
