@@ -269,6 +269,7 @@ class Coalescer(Generic[Reply]):
         self.away -= 1
         group = self._groups[batch.group]
         group.away -= 1
+        group.used_s = now
         if answered:
             took_s = now - batch.left_at_s
             group.batch_s = took_s if group.batch_s == 0.0 else group.batch_s + _SMOOTHING * (took_s - group.batch_s)

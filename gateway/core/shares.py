@@ -41,11 +41,14 @@ class Shares:
 
     def take(self, caller: Hashable, units: int) -> None:
         """The caller holds so many more, whether or not they fit."""
-        self.used += units
-        self._held[caller] = self._held.get(caller, 0) + units
+        if units:
+            self.used += units
+            self._held[caller] = self._held.get(caller, 0) + units
 
     def give(self, caller: Hashable, units: int) -> None:
         """The caller holds so many fewer; it held them."""
+        if not units:
+            return
         self.used -= units
         left = self._held[caller] - units
         if left:

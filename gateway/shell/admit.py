@@ -254,6 +254,7 @@ class Admission:
 
     async def _make_trips(self) -> None:
         """Until nothing waits. One trip at a time: what comes meanwhile leaves with the next."""
+        batch: list[_Waiting] = []
         try:
             while self._waiting:
                 batch = self._take()
@@ -272,7 +273,7 @@ class Admission:
                         self._settle(asked, answer)
         finally:
             self._drain = None
-            self._settle_here(self._waiting)
+            self._settle_here([*batch, *self._waiting])  # whatever broke a trip, nobody waits for ever
             self._waiting.clear()
 
     def _take(self) -> list[_Waiting]:

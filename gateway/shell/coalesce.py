@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -108,10 +109,12 @@ class Forwarder:
         self._send_off(self.coalescer.depart(time.monotonic()))
 
     def _send_off(self, batches: list[Batch[Waiting]]) -> None:
-        for batch in batches:
+        leaving = deque(batches)
+        while leaving:
+            batch = leaving.popleft()
             if self._closing:
                 _refuse(batch.items, _shutting_down())
-                self._send_off(self.coalescer.finish(batch, time.monotonic(), answered=False))
+                leaving += self.coalescer.finish(batch, time.monotonic(), answered=False)
                 continue
             for item in batch.items:
                 item.reply.trip.left_s = item.reply.trip.left_s or batch.left_at_s

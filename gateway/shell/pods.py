@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +86,7 @@ class PodClient:
         self._task: asyncio.Task[None] | None = None
         self._owed = Owed(self._ping, self._fell_silent)
         self._token = ""
-        self._token_until = 0.0
+        self._token_of = -math.inf
 
     async def start(self) -> None:
         """Begin polling; returns after the first round, whether or not a pod answered."""
@@ -115,9 +116,10 @@ class PodClient:
 
     def _bearer(self) -> str:
         now = time.time()
-        if now >= self._token_until:
+        # A token from before the wall clock was set back is of the future, and a scorer refuses it.
+        if not self._token_of <= now < self._token_of + internal_token.LIFETIME_S / 2:
             self._token = "Bearer " + internal_token.issue(self._key, issuer=self._name, now=now)
-            self._token_until = now + internal_token.LIFETIME_S / 2
+            self._token_of = now
         return self._token
 
     # --- batches

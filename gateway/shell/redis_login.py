@@ -160,7 +160,10 @@ def token_of(answer: Mapping[str, Any]) -> Token:
     if "access_token" not in answer:
         raise ValueError(str(answer.get("error_description") or answer.get("error") or "no reason given"))
     value = str(answer["access_token"])
-    return Token(_object_id(value), value, float(answer.get("expires_in", 0)))
+    lasts_s = float(answer.get("expires_in", 0))
+    if lasts_s <= 0:  # kept fresh, it would be fetched without a pause
+        raise ValueError("Entra ID's token has no time left (expires_in)")
+    return Token(_object_id(value), value, lasts_s)
 
 
 def _object_id(token: str) -> str:

@@ -274,3 +274,14 @@ def test_demand_is_the_predicted_work_that_waits_and_fades_when_it_is_done() -> 
     assert seconds < 0.01
     c.coalescer.tick(1000)
     assert list(c.coalescer.demand()) == []
+
+
+def test_what_was_learnt_outlives_the_pause_between_short_requests() -> None:
+    c = Running()
+    c.offer(item("x", deadline_s=9999), now=5000.0)
+    c.coalescer.learn("g", 1, 0.5)
+    c.back(5000.01)  # before any tick saw it
+    c.coalescer.tick(5000.25)
+    assert [group for group, _ in c.coalescer.demand()] == ["g"]
+    c.coalescer.tick(5601)
+    assert list(c.coalescer.demand()) == []

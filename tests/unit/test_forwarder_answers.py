@@ -263,6 +263,20 @@ async def test_closing_answers_all_that_is_away_or_waits() -> None:
     assert is_idle(at_work)
 
 
+async def test_closing_answers_any_number_that_wait_to_leave_alone() -> None:
+    pods = FakePods(["hang", "hang"])
+    coalescer: Coalescer[Waiting] = Coalescer(slots=1, max_batch_rows=4, max_waiting_rows=10_000)
+    at_work = Forwarder(pods, coalescer, lambda *_: None)  # type: ignore[arg-type]
+    outcomes = [Outcome([float(n)]) for n in range(1500)]
+    tasks = [asyncio.create_task(ask(at_work, outcome, alone=True)) for outcome in outcomes]
+    await asyncio.sleep(0)
+    await at_work.close()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*tasks)
+    assert all(isinstance(outcome.got, UnavailableError) for outcome in outcomes)
+    assert is_idle(at_work)
+
+
 async def test_a_request_tells_when_it_left_and_when_it_was_back() -> None:
     at_work = forwarder(FakePods())
     one = item([1.0])

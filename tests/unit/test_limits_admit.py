@@ -179,6 +179,20 @@ async def test_a_store_that_fails_costs_nobody_an_error(error: Exception) -> Non
         await until(lambda: admission.shared)
 
 
+async def test_a_store_that_answers_fewer_than_were_asked_leaves_nobody_waiting() -> None:
+    store = ScriptedStore()
+
+    async def fewer(groups: Iterable[Group]) -> list[Answer | StoreAwayError]:
+        store.trips.append(list(groups))
+        return []
+
+    async with started(store) as admission:
+        store.decide = fewer  # type: ignore[method-assign]
+        async with asyncio.timeout(10):
+            passed = await asyncio.gather(*(outcome(admission.admit("a", TEN, rows=1)) for _ in range(12)))
+        assert sum(passed) == 10
+
+
 async def test_a_hung_store_delays_those_who_wait_once_and_those_who_come_later_not_at_all() -> None:
     store = ScriptedStore()
     async with started(store, trip_timeout_s=0.01) as admission:

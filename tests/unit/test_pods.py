@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+from joserfc.jwk import OKPKey
+
 from gateway.core.pods import RETRY_MOST, Pods
+from gateway.shell import pods as shell
+from gateway.shell.pods import PodClient
+from shared import internal_token
 
 
 def pods(*names: str) -> Pods:
@@ -80,3 +86,17 @@ def test_retries_are_at_most_a_tenth_of_requests_once_the_savings_are_spent() ->
 def test_a_pod_shows_its_state_to_an_operator() -> None:
     p = pods("http://10.0.0.1:8081")
     assert repr(p.by_address["http://10.0.0.1:8081"]) == "<Pod http://10.0.0.1:8081 workers=1 batches=0 failures=0>"
+
+
+def test_a_token_is_of_now_also_when_the_clock_was_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = OKPKey.generate_key("Ed25519", private=True)
+    known = {key.thumbprint(): key}
+    client = PodClient([], key, name="test", poll_s=1, on_change=lambda: None)
+    tokens = []
+    for now in (10_000.0, 10_029.0, 10_031.0, 6_000.0, 6_001.0, 20_000.0):
+        monkeypatch.setattr(shell.time, "time", lambda now=now: now)
+        tokens.append(client._bearer().removeprefix("Bearer "))
+        assert internal_token.verify(tokens[-1], known, now=now) > now
+    assert tokens[0] == tokens[1]
+    assert tokens[3] == tokens[4]
+    assert len(set(tokens)) == 4

@@ -172,6 +172,8 @@ def test_a_workload_identity_shows_what_its_file_holds_now(tmp_path: Path) -> No
         ({"error": "invalid_client", "error_description": "AADSTS700213: no match"}, "AADSTS700213: no match"),
         ({"access_token": "opaque", "expires_in": 1}, "names no object id"),
         ({"access_token": jwt(sub="x"), "expires_in": 1}, "names no object id"),
+        ({"access_token": jwt(oid="x"), "expires_in": 0}, "no time left"),
+        ({"access_token": jwt(oid="x")}, "no time left"),
     ],
 )
 def test_an_answer_without_a_token_says_why(answer: dict[str, Any], said: str) -> None:

@@ -51,6 +51,17 @@ def test_what_is_given_back_is_free_and_nobody_is_remembered() -> None:
     assert (shares.used, len(shares)) == (0, 0)
 
 
+def test_an_empty_body_is_not_remembered() -> None:
+    bodies = Bodies(100)
+    with bodies.of("a") as room:
+        room.hold(0)
+        assert len(bodies._shares) == 0
+    shares = Shares(10)
+    shares.take("a", 0)
+    shares.give("a", 0)
+    assert len(shares) == 0
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 30)), max_size=60))
 def test_never_more_than_there_is_but_for_the_first(asks: list[tuple[str, int]]) -> None:
     shares = Shares(50)
