@@ -387,6 +387,8 @@ step_score() {
     else
         output tenantId
         take client_id CLIENT_ID az ad app list --filter "displayName eq '$name client'" --query '[0].appId' --output tsv
+        # shellcheck disable=SC2064 # the folder of now
+        trap "rm -f '$work/client.pfx'" EXIT
         run az keyvault secret download --vault-name "$vault" --name scoregate-client --encoding base64 \
             --file "$work/client.pfx" --overwrite
         ((dry_run)) || chmod 600 "$work/client.pfx"
