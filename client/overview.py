@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -71,15 +71,18 @@ ORDERLY = frozenset({"retired", "grown", "worn"})
 
 @dataclass(frozen=True, slots=True)
 class _Between:
-    """What counters grew by between two looks at the same processes; one that began anew counts from 0."""
+    """What counters grew by between two looks at the same processes, then and now; one that began anew counts from 0."""
 
-    then: Samples
+    processes: Sequence[tuple[Samples, Samples]]
     now: Samples
-    seconds: float = field(default=1.0)
+    seconds: float
 
     def grew(self, name: str, **labels: str) -> float:
-        now, then = self.now.sum(name, **labels), self.then.sum(name, **labels)
-        return now - then if now >= then else now
+        grown = 0.0
+        for before, after in self.processes:
+            now, then = after.sum(name, **labels), before.sum(name, **labels)
+            grown += now - then if now >= then else now
+        return grown
 
     def per_s(self, name: str, **labels: str) -> float:
         return self.grew(name, **labels) / self.seconds
@@ -116,12 +119,8 @@ def overview(then: Look, now: Look) -> Overview:
 
 def _between(then: Mapping[str, Samples | None], now: Mapping[str, Samples | None], seconds: float) -> _Between:
     """Only of processes that answered now; of one that is new everything is."""
-    there = [address for address, said in now.items() if said is not None]
-    return _Between(
-        Samples.together(said for address in there if (said := then.get(address)) is not None),
-        Samples.together(said for address in there if (said := now[address]) is not None),
-        seconds,
-    )
+    processes = [(then.get(address) or Samples(), said) for address, said in now.items() if said is not None]
+    return _Between(processes, Samples.together(said for _, said in processes), seconds)
 
 
 def _saved(gate: _Between, inside: _Between) -> float:
@@ -160,7 +159,7 @@ def _models(gate: _Between, inside: _Between) -> list[ModelFlow]:
 def _pod(address: str, then: Samples | None, now: Samples | None, seconds: float) -> Pod:
     if now is None:
         return Pod(address, answers=False)
-    between = _Between(then or Samples(), now, seconds)
+    between = _Between([(then or Samples(), now)], now, seconds)
     slots = now.sum("scorer_slots")
     causes = now.by("scorer_workers_ended_total", "cause")
     return Pod(

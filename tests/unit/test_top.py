@@ -107,3 +107,11 @@ def test_the_screen_fits_a_terminal_and_says_how_much_is_saved(seen: Overview) -
 def test_text_that_is_no_metrics_is_refused() -> None:
     with pytest.raises(ValueError, match=r"."):
         Samples.parse("<html>not metrics</html>")
+
+
+def test_a_process_that_began_anew_does_not_bring_back_what_the_others_did_before() -> None:
+    seen = overview(
+        Look(10.0, {"a": gateway(1_000_000, 0, 0, 0), "b": gateway(1_000_000, 0, 0, 0)}, {}),
+        Look(12.0, {"a": gateway(1_000_100, 0, 0, 0), "b": gateway(100, 0, 0, 0)}, {}),
+    )
+    assert seen.requests_per_s == 100
