@@ -19,6 +19,7 @@ import gevent  # type: ignore[import-untyped]
 from locust import FastHttpUser, events, task
 from locust.env import Environment
 
+from client.client import Client
 from client.connection import Connection
 from client.credentials import Credential
 from client.errors import ClientError
@@ -56,14 +57,21 @@ def options(parser: Any) -> None:
 class Target:
     """One caller and one model: the credential, the rows and what they must be answered."""
 
-    def __init__(self, credential: Credential, name: str, model: Model, rows: int) -> None:
-        """Raises ClientError where the model has no example to send."""
+    def __init__(self, credential: Credential, name: str, model: Model, rows: int, client: Client) -> None:
+        """Raises ClientError where the model has no example to send.
+
+        An answer that depends on the request's other rows is not in the example, which may be a part of what was packaged: it is
+        asked for once, before there is load.
+        """
         self.credential = credential
         self.model = model
         self.path = f"/v1/models/{name}/score"
         self.some = rows
         self.rows: list[dict[str, Any]] = (model.example or {}).get("rows", [])
-        self.answers: list[Any] = (model.example_answer or {}).get("predictions", [])
+        if model.batchable or not self.rows:
+            self.answers: list[Any] = (model.example_answer or {}).get("predictions", [])
+        else:
+            self.answers = list(client.score(name, self.rows).predictions)
         if not self.rows or len(self.rows) != len(self.answers):
             raise ClientError(f"{name} has no example with answers to compare with")
 
@@ -95,7 +103,7 @@ def targets(found: list[Connection], models: list[str], rows: int) -> list[Targe
     for connection in found:
         credential = connection.credential()
         with connection.client(credential) as client:
-            made += [Target(credential, name, client.model(name), rows) for name in models]
+            made += [Target(credential, name, client.model(name), rows, client) for name in models]
     return made
 
 

@@ -208,7 +208,8 @@ def _search(
 
 
 def _check_limit(step: Step) -> None:
-    if any(said.startswith("429") for said in step.failures):
+    """Raises ClientError for a limit of calls or rows. Too many at once is what a service that is behind brings about by itself."""
+    if any(said.startswith("429") and "concurrency" not in said for said in step.failures):
         raise ClientError(
             f"the caller's limit was reached at {step.rate_per_s:.1f}/s: raise it, or the limit is what is measured"
             " (./dev up --rate 1000000/minute; the policy's rate elsewhere)"
