@@ -102,7 +102,7 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Annotated[float, msgspec.Meta(ge=0, le=300)],
         Doc(
             "seconds after SIGTERM in which the pod still serves and its catalogue tells gateways to go elsewhere;"
-            " more than GATEWAY_CATALOGUE_POLL_S where others are to take over"
+            " GATEWAY_CATALOGUE_POLL_S and 5 s more where others are to take over"
         ),
     ] = 0.0
     drain_s: Annotated[Seconds, Doc("seconds for requests in flight after that")] = 25.0
