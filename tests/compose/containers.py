@@ -94,7 +94,7 @@ class Containers:
 
     def down(self) -> None:
         """Everything away, what was kept included."""
-        self.compose("down", "--volumes", "--remove-orphans")
+        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "2")
 
     @property
     def url(self) -> str:
