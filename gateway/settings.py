@@ -90,7 +90,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     ] = 10_000
     max_in_flight: Annotated[Count, Doc("Requests in one process at once; more are answered 503.")] = 2_000
     max_batch_rows: Annotated[Count, Doc("Most rows that requests of one model version are gathered to.")] = 4_096
-    max_waiting_rows: Annotated[Count, Doc("Most rows that may wait for a scorer; more are answered 503.")] = 200_000
+    max_waiting_rows: Annotated[
+        Count,
+        Doc(
+            "Most rows that may wait for a scorer; more are answered 503. Each KiB of a request counts as a row at least."
+        ),
+    ] = 200_000
 
     drain_delay_s: Annotated[
         Annotated[float, Meta(ge=0, le=300)],

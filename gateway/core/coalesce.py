@@ -33,6 +33,8 @@ Reply = TypeVar("Reply")
 _SMOOTHING = 0.2
 _DEMAND_OVER_S = 15.0
 _FORGET_AFTER_S = 600.0
+#: A function's call is one row however long its vectors are, and texts are long: in the waiting room a row is at most so large.
+_ROW_BYTES = 1024
 #: The place in its lane of an item that must leave before others.
 _FIRST = -1.0
 
@@ -61,9 +63,11 @@ class Item(Generic[Reply]):
     alone: bool = False
     lost_pods: frozenset[str] = frozenset()
     waiting: bool = False
+    room: int = 0  # what it takes of the waiting room: its rows, or as many as its bytes make
 
     def __post_init__(self) -> None:
         self.alone = self.alone or self.place.alone
+        self.room = max(self.frame.rows, self.frame.size_bytes // _ROW_BYTES)
 
 
 @dataclass(slots=True, eq=False)
@@ -197,7 +201,7 @@ class Coalescer(Generic[Reply]):
 
     @property
     def waiting_rows(self) -> int:
-        """Their rows."""
+        """Their rows, or KiB of one that has more of those."""
         return self._room.used
 
     def demand(self) -> Iterator[tuple[Hashable, float]]:
@@ -249,7 +253,7 @@ class Coalescer(Generic[Reply]):
         Raises OverloadedError, with when to come again, where too much waits, of this caller or in all, or where the item could
         not be back by its deadline.
         """
-        self.check(item.place, item.deadline_s, now, item.frame.rows)
+        self.check(item.place, item.deadline_s, now, item.room)
         group = self._join(item)
         group.slots = self.slots if slots is None else slots
 
@@ -307,13 +311,13 @@ class Coalescer(Generic[Reply]):
         lane.tidy()
         group.rows += item.frame.rows
         group.weight += weight
-        self._room.take(item.place.caller, item.frame.rows)
+        self._room.take(item.place.caller, item.room)
         return group
 
     def _left(self, group: _Group[Reply], item: Item[Reply]) -> None:
         group.rows -= item.frame.rows
         group.weight -= self._weight(item)
-        self._room.give(item.place.caller, item.frame.rows)
+        self._room.give(item.place.caller, item.room)
 
     def _drop_if_empty(self, key: Hashable, group: _Group[Reply], name: Hashable, lane: _Lane[Reply]) -> None:
         if not lane.items:

@@ -285,3 +285,14 @@ def test_what_was_learnt_outlives_the_pause_between_short_requests() -> None:
     assert [group for group, _ in c.coalescer.demand()] == ["g"]
     c.coalescer.tick(5601)
     assert list(c.coalescer.demand()) == []
+
+
+def test_a_row_of_many_bytes_takes_the_room_of_many_rows() -> None:
+    c: Coalescer[str] = Coalescer(slots=1, max_batch_rows=4, max_waiting_rows=1000)
+    large = Item(Place("m", "g", "c"), Frame(1, (b"x" * 800_000,)), 10.0, "a vector")
+    c.offer(large, 0)
+    with pytest.raises(OverloadedError):
+        c.offer(Item(Place("m", "g", "c"), Frame(1, (b"x" * 800_000,)), 10.0, "another"), 0)
+    assert c.waiting_rows == 781
+    assert c.withdraw(large)
+    assert c.waiting_rows == 0
