@@ -42,7 +42,7 @@ CASES: list[tuple[str, str, Break, str]] = [
         "pods_outlive_their_drain",
         LOCAL,
         lambda get: pod(get, "scorer").update(terminationGracePeriodSeconds=30),
-        "30 s of grace, 5 s of preStop and 25 s of drain",
+        "30 s of grace, 8 s of preStop and 25 s of drain",
     ),
     ("pods_outlive_their_drain", LOCAL, lambda get: container(get, "gateway").pop("lifecycle"), "no preStop"),
     (
