@@ -268,7 +268,8 @@ def test_the_reference_lists_every_code_with_its_meaning() -> None:
 
 def test_the_references_examples_are_requests() -> None:
     compiled = contract(DOCUMENTED)
-    rows, columns, _, problem = examples("requests.md")
+    rows, columns, _, call, problem = examples("requests.md")
+    assert json.loads(call)["inputs"].keys() == {"principal", "rate", "years", "start"}
     assert compiled.parse(rows) == compiled.parse(columns)
     assert compiled.parse_v2(examples("oip.md")[0]).frame == compiled.parse(rows)
     (shown,) = json.loads(problem)["problems"]
