@@ -18,9 +18,11 @@ _LOOK_S = 0.25
 
 
 class Owed:
-    """What pods owe. `ping(address)` is True if the pod answered within PING_S; `silent(address)` is called when it has not."""
+    """What pods owe. `ping(address)` is True if the pod answered within PING_S; `silent(address)` is called when it has not, and
+    says whether to give up what it owes: a pod that is the only one may be late, and late is better than lost.
+    """
 
-    def __init__(self, ping: Callable[[str], Awaitable[bool]], silent: Callable[[str], None]) -> None:
+    def __init__(self, ping: Callable[[str], Awaitable[bool]], silent: Callable[[str], bool]) -> None:
         self._ping = ping
         self._silent = silent
         self._since: dict[str, dict[asyncio.Timeout, float]] = {}
@@ -79,7 +81,9 @@ class Owed:
             if await self._ping(address) or self._heard.get(address, 0.0) >= asked:
                 self._heard[address] = time.monotonic()
                 return
-        self._silent(address)
+        if not self._silent(address):
+            self._heard[address] = time.monotonic()  # asked again in a while
+            return
         now = asyncio.get_running_loop().time()
         for scope, since in list(self._since.get(address, {}).items()):
             if since <= asked and not scope.expired():

@@ -203,9 +203,11 @@ class PodClient:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
-    def _fell_silent(self, address: str) -> None:
+    def _fell_silent(self, address: str) -> bool:
+        """Eject it; whether what it owes can be tried at another."""
         if (pod := self.pods.by_address.get(address)) is not None:
             self._lost(pod, TimeoutError(f"no answer to {PINGS} pings"))
+        return bool(self.pods.by_address.keys() - {address})
 
     def _lost(self, pod: Pod, error: BaseException) -> None:
         if pod.failures == 0:  # said once, not for each batch

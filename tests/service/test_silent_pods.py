@@ -22,9 +22,16 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def looking(ping: Callable[[str], Awaitable[bool]]) -> AsyncIterator[tuple[Owed, list[str]]]:
+async def looking(
+    ping: Callable[[str], Awaitable[bool]], *, others: bool = True
+) -> AsyncIterator[tuple[Owed, list[str]]]:
     silent: list[str] = []
-    owed = Owed(ping, silent.append)
+
+    def fell_silent(address: str) -> bool:
+        silent.append(address)
+        return others
+
+    owed = Owed(ping, fell_silent)
     owed.start()
     yield owed, silent
     await owed.close()
@@ -86,3 +93,22 @@ async def test_only_the_pod_that_owes_is_asked() -> None:
             await done.wait()
         owed.back("b", other, answered=True)
     assert set(asked) == {"b"}
+
+
+async def test_the_only_pod_is_waited_for_however_silent() -> None:
+    often = asyncio.Event()
+    asked: list[str] = []
+
+    async def ping(address: str) -> bool:
+        asked.append(address)
+        if len(asked) == 6:
+            often.set()
+        return False
+
+    async with looking(ping, others=False) as (owed, silent):
+        scope = owed.leaves("a")
+        async with asyncio.timeout(5), scope:
+            await often.wait()
+        owed.back("a", scope, answered=True)
+        assert not scope.expired()
+    assert len(silent) >= 2
