@@ -45,7 +45,7 @@ def caller(call: dict[str, Any], until: float, stop: pathlib.Path) -> None:
             failures[repr(error)] += 1
             connection = None
         slowest_s = max(slowest_s, time.monotonic() - began)
-        time.sleep(0.05)
+        time.sleep(0.05)  # the pace of this caller, some twenty requests a second
 
 
 if __name__ == "__main__":

@@ -71,9 +71,12 @@ def test_three_scorers_share_the_load(containers: Containers, three: list[str], 
 async def test_a_scorer_killed_under_load_loses_no_request(
     containers: Containers, three: list[str], shots: list[Shot]
 ) -> None:
+    before = scored(containers, three[0])
     async with gun(containers) as one:
         load = asyncio.create_task(one.fire(shots, rate_per_s=40, seconds=8))
-        await asyncio.sleep(2)
+        await asyncio.to_thread(
+            lambda: eventually(lambda: scored(containers, three[0]) > before, what="the one to be killed has scored")
+        )
         await asyncio.to_thread(containers.engine, "kill", "--signal", "KILL", three[0])
         report = await load
     print(report.figures())

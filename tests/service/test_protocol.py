@@ -117,7 +117,7 @@ async def until(fact: Callable[[], bool]) -> None:
     """Lets the server, which runs in this loop, go on until the fact is true."""
     async with asyncio.timeout(10):
         while not fact():  # noqa: ASYNC110  (facts of uvicorn have no event)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

@@ -265,5 +265,6 @@ def test_a_run_writes_the_overlay_of_this_installation_beside_the_tracked_one(tm
     assert all(written.values())
     assert (ROOT / "k8s" / "overlays" / "aks" / "params.env").read_text() == tracked
     applied = [call for call in (tmp_path / "calls").read_text().splitlines() if " apply -k " in call]
-    assert applied == [f"kubectl --kubeconfig {tmp_path}/work/kubeconfig apply -k {tmp_path}/work/k8s/overlays/aks"]
+    own = tmp_path / "work"
+    assert applied == [f"kubectl --kubeconfig {own / 'kubeconfig'} apply -k {own / 'k8s' / 'overlays' / 'aks'}"]
     assert not list(tmp_path.rglob("*.pem")), "no key is left behind"
