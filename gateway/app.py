@@ -36,7 +36,7 @@ from gateway.shell.limits_redis import RedisCounterStore
 from gateway.shell.pods import PodClient
 from gateway.shell.redis_login import EntraLogin, msal_source
 from shared.internal_token import load_private_key
-from shared.traceparent import NO_EXTRA
+from shared.tracing_settings import tracer_of
 
 if TYPE_CHECKING:
     from gateway.shell.tracing import RequestTracing
@@ -207,22 +207,11 @@ def counter_store(settings: GatewaySettings) -> RedisCounterStore | None:
 
 def request_tracing(settings: GatewaySettings) -> RequestTracing | None:
     """The maker of traces, where a collector is named; the extra is imported for it alone. Raises ValueError without it."""
-    if settings.otel_endpoint is None:
+    if (tracer := tracer_of(settings)) is None:
         return None
-    try:
-        from gateway.shell.tracing import RequestTracing  # noqa: PLC0415
-        from shared.tracing import tracer  # noqa: PLC0415
-    except ImportError as error:
-        raise ValueError(NO_EXTRA.format(error.name)) from error
-    return RequestTracing(
-        tracer(
-            settings.otel_service_name,
-            settings.otel_endpoint,
-            settings.otel_certificate,
-            settings.otel_sampler,
-            settings.otel_sampler_ratio,
-        )
-    )
+    from gateway.shell.tracing import RequestTracing  # noqa: PLC0415
+
+    return RequestTracing(tracer)
 
 
 def redis_login(settings: GatewaySettings) -> EntraLogin | None:

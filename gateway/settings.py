@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from shared.settings import Doc, check_endpoint
+from shared.settings import Doc
+from shared.tracing_settings import (
+    OtelCertificate,
+    OtelEndpoint,
+    OtelSampler,
+    OtelSamplerRatio,
+    OtelServiceName,
+    check_endpoint,
+)
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -104,41 +112,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     drain_s: Annotated[Seconds, Doc("After that: the longest wait for requests in flight, in seconds.")] = 30.0
     log_format: Annotated[Literal["json", "console"], Doc("json or console.")] = "json"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("debug, info, warning or error.")] = "info"
-    otel_endpoint: Annotated[
-        str | None,
-        Doc(
-            "Collector of traces (OTLP over HTTP, as http://collector:4318); none: no traces. Needs the extra `otel`.",
-            env="OTEL_EXPORTER_OTLP_ENDPOINT",
-        ),
-    ] = None
-    otel_certificate: Annotated[
-        str | None,
-        Doc(
-            "PEM file of the CA that signed the collector's certificate, if not public.",
-            env="OTEL_EXPORTER_OTLP_CERTIFICATE",
-        ),
-    ] = None
-    otel_service_name: Annotated[str, Doc("What this service is called in traces.", env="OTEL_SERVICE_NAME")] = (
-        "scoregate-gateway"
-    )
-    otel_sampler: Annotated[
-        Literal[
-            "always_on",
-            "always_off",
-            "traceidratio",
-            "parentbased_always_on",
-            "parentbased_always_off",
-            "parentbased_traceidratio",
-        ],
-        Doc(
-            "Which requests are traced, by OpenTelemetry's names; `parentbased_…` follows a caller that sent a `traceparent`.",
-            env="OTEL_TRACES_SAMPLER",
-        ),
-    ] = "parentbased_always_on"
-    otel_sampler_ratio: Annotated[
-        Annotated[float, Meta(ge=0, le=1)],
-        Doc("Share of requests for the `…traceidratio` samplers.", env="OTEL_TRACES_SAMPLER_ARG"),
-    ] = 1.0
+    otel_endpoint: OtelEndpoint = None
+    otel_certificate: OtelCertificate = None
+    otel_service_name: OtelServiceName = "scoregate-gateway"
+    otel_sampler: OtelSampler = "parentbased_always_on"
+    otel_sampler_ratio: OtelSamplerRatio = 1.0
 
     def __post_init__(self) -> None:
         """Rules of one setting that a type cannot say."""

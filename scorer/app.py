@@ -37,7 +37,7 @@ from scorer.shell.store import Store
 from scorer.shell.versions import Versions
 from scorer.shell.workers import WorkerLimits, Workers
 from shared import serving
-from shared.traceparent import NO_EXTRA
+from shared.tracing_settings import tracer_of
 
 if TYPE_CHECKING:
     from scorer.shell.tracing import CallTracing
@@ -158,22 +158,11 @@ def _pool_limits(settings: ScorerSettings, slots: int) -> PoolLimits:
 
 def call_tracing(settings: ScorerSettings) -> CallTracing | None:
     """The maker of traces, where a collector is named; the extra is imported for it alone. Raises ValueError without it."""
-    if settings.otel_endpoint is None:
+    if (tracer := tracer_of(settings)) is None:
         return None
-    try:
-        from scorer.shell.tracing import CallTracing  # noqa: PLC0415
-        from shared.tracing import tracer  # noqa: PLC0415
-    except ImportError as error:
-        raise ValueError(NO_EXTRA.format(error.name)) from error
-    return CallTracing(
-        tracer(
-            settings.otel_service_name,
-            settings.otel_endpoint,
-            settings.otel_certificate,
-            settings.otel_sampler,
-            settings.otel_sampler_ratio,
-        )
-    )
+    from scorer.shell.tracing import CallTracing  # noqa: PLC0415
+
+    return CallTracing(tracer)
 
 
 def _deliver(answer: Answer) -> None:

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from shared.settings import Doc, check_endpoint
+from shared.settings import Doc
+from shared.tracing_settings import (
+    OtelCertificate,
+    OtelEndpoint,
+    OtelSampler,
+    OtelSamplerRatio,
+    OtelServiceName,
+    check_endpoint,
+)
 
 PREFIX = "SCORER_"
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -109,41 +117,11 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     log_format: Annotated[Literal["json", "console"], Doc("json or console")] = "json"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("debug, info, warning or error")] = "info"
     pod_name: Annotated[str, Doc("name of this pod in the catalogue; empty: the host's name")] = ""
-    otel_endpoint: Annotated[
-        str | None,
-        Doc(
-            "collector of traces (OTLP over HTTP, as http://collector:4318); none: no traces. Needs the extra `otel`",
-            env="OTEL_EXPORTER_OTLP_ENDPOINT",
-        ),
-    ] = None
-    otel_certificate: Annotated[
-        str | None,
-        Doc(
-            "PEM file of the CA that signed the collector's certificate, if not public",
-            env="OTEL_EXPORTER_OTLP_CERTIFICATE",
-        ),
-    ] = None
-    otel_service_name: Annotated[str, Doc("what this service is called in traces", env="OTEL_SERVICE_NAME")] = (
-        "scoregate-scorer"
-    )
-    otel_sampler: Annotated[
-        Literal[
-            "always_on",
-            "always_off",
-            "traceidratio",
-            "parentbased_always_on",
-            "parentbased_always_off",
-            "parentbased_traceidratio",
-        ],
-        Doc(
-            "which calls are traced, by OpenTelemetry's names; `parentbased_…` follows the gateway",
-            env="OTEL_TRACES_SAMPLER",
-        ),
-    ] = "parentbased_always_on"
-    otel_sampler_ratio: Annotated[
-        Annotated[float, msgspec.Meta(ge=0, le=1)],
-        Doc("share of calls for the `…traceidratio` samplers", env="OTEL_TRACES_SAMPLER_ARG"),
-    ] = 1.0
+    otel_endpoint: OtelEndpoint = None
+    otel_certificate: OtelCertificate = None
+    otel_service_name: OtelServiceName = "scoregate-scorer"
+    otel_sampler: OtelSampler = "parentbased_always_on"
+    otel_sampler_ratio: OtelSamplerRatio = 1.0
 
     def __post_init__(self) -> None:
         check_endpoint(self.otel_endpoint)

@@ -90,12 +90,6 @@ def read_or_exit(cls: type[S], prefix: str, environ: Mapping[str, str]) -> S:
         raise SystemExit(2) from error
 
 
-def check_endpoint(endpoint: str | None) -> None:
-    """Raises ValueError for a collector of traces that cannot be one."""
-    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
-        raise ValueError("OTEL_EXPORTER_OTLP_ENDPOINT must begin with http:// or https://: traces go by OTLP over HTTP")
-
-
 def _show(value: object) -> str:
     if value is None or value == ():
         return "none"

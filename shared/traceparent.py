@@ -10,11 +10,6 @@ import re
 from typing import NamedTuple
 
 TRACEPARENT_HEADER = "traceparent"
-#: What a service says that is to send traces and cannot; with the name of what is missing.
-NO_EXTRA = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT is set, but {} is not installed: pip install --require-hashes -r requirements/otel.txt, "
-    "build the image with --build-arg OTEL=true, or unset the variable"
-)
 _SAMPLED = 0x01
 #: `version trace-id parent-id flags`; later versions may go on after another dash.
 _FORM = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")

@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -43,17 +42,10 @@ from opentelemetry.trace import (
 )
 
 from shared.traceparent import Traceparent
+from shared.tracing_settings import Sampling
 
-__all__ = ["Span", "SpanContext", "SpanKind", "Tracer", "fail", "header_of", "sampler", "tracer"]
+__all__ = ["Span", "SpanContext", "SpanKind", "Tracer", "fail", "header_of", "otlp", "sampler"]
 Value = str | int | float | bool
-Sampling = Literal[
-    "always_on",
-    "always_off",
-    "traceidratio",
-    "parentbased_always_on",
-    "parentbased_always_off",
-    "parentbased_traceidratio",
-]
 _QUEUE = 8192
 _BATCH = 512
 _EVERY_S = 1.0
@@ -90,11 +82,6 @@ def otlp(endpoint: str, certificate: str | None) -> OTLPSpanExporter:
         timeout=_EXPORT_S,
         compression=Compression.NoCompression,
     )
-
-
-def tracer(service: str, endpoint: str, certificate: str | None, rule: Sampling, ratio: float) -> Tracer:
-    """As the settings say; not started."""
-    return Tracer(service, sampler(rule, ratio), otlp(endpoint, certificate))
 
 
 class Tracer:

@@ -24,7 +24,8 @@ from shared.errors import OverloadedError
 from shared.settings import SettingsError, read
 from shared.stages import Times
 from shared.traceparent import Traceparent, parse_traceparent
-from shared.tracing import Sampling, Tracer, sampler
+from shared.tracing import Tracer, sampler
+from shared.tracing_settings import Sampling
 from shared.wire import Frame
 
 THEIRS = Traceparent(0xABC, 0xDEF, True)
@@ -263,6 +264,13 @@ def test_without_the_extra_a_collector_is_a_mistake_that_says_what_to_do(monkeyp
 def test_a_collector_that_is_no_address_is_a_mistake() -> None:
     with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_ENDPOINT must begin with"):
         read(GatewaySettings, "GATEWAY_", REQUIRED | {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"})
+
+
+def test_a_collectors_address_holds_no_secret_and_the_mistake_does_not_show_it() -> None:
+    address = "https://user:hunter2@collector:4318"
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_HEADERS") as caught:
+        read(GatewaySettings, "GATEWAY_", REQUIRED | {"OTEL_EXPORTER_OTLP_ENDPOINT": address})
+    assert "hunter2" not in str(caught.value)
 
 
 def _began(span: ReadableSpan) -> int:
