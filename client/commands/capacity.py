@@ -19,7 +19,7 @@ from rich.table import Table
 
 from client.capacity import Means, Need, Search, Step, need, stages_of
 from client.client import Client
-from client.commands.options import connected
+from client.commands.options import GatewaysOption, ScorersOption, connected
 from client.connection import Connection, UsageError
 from client.csvdata import read_csv
 from client.errors import ClientError
@@ -70,12 +70,8 @@ def capacity(
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="How long each rate is tried.")] = 5.0,
     most: Annotated[float, typer.Option(min=1, help="Try no more requests a second than this.")] = 20_000.0,
-    gateway: Annotated[
-        list[str] | None, typer.Option(help="A gateway's internal address (port 9090); repeat for several.")
-    ] = None,
-    scorer: Annotated[
-        list[str] | None, typer.Option(help="A scorer pod's internal address (port 9091); repeat for several.")
-    ] = None,
+    gateway: GatewaysOption = None,
+    scorer: ScorersOption = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Send load to another machine: others' requests there will suffer.")
     ] = False,

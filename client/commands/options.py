@@ -13,6 +13,12 @@ import typer
 from client.connection import VARIABLES, Connection
 
 PANEL = "Connection"
+GatewaysOption = Annotated[
+    list[str] | None, typer.Option("--gateway", help="A gateway's internal address (port 9090); repeat for several.")
+]
+ScorersOption = Annotated[
+    list[str] | None, typer.Option("--scorer", help="A scorer pod's internal address (port 9091); repeat for several.")
+]
 
 
 def _option(*names: str, text: str, env: str | None = None, **more: Any) -> Any:

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from client.commands.options import GatewaysOption, ScorersOption
 from client.connection import VARIABLES, UsageError
 from client.errors import ConnectionFailedError
 from client.overview import Look, Overview, overview
@@ -31,12 +32,8 @@ def top(
         str | None,
         typer.Option(help="A local stack of ./dev up; its default name is dev.", envvar=VARIABLES["stack"]),
     ] = None,
-    gateway: Annotated[
-        list[str] | None, typer.Option(help="A gateway's internal address (port 9090); repeat for several.")
-    ] = None,
-    scorer: Annotated[
-        list[str] | None, typer.Option(help="A scorer pod's internal address (port 9091); repeat for several.")
-    ] = None,
+    gateway: GatewaysOption = None,
+    scorer: ScorersOption = None,
     every: Annotated[float, typer.Option(min=0.2, max=60, help="Seconds from one look to the next.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Two looks, what went on between them, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As --once, as JSON.")] = False,

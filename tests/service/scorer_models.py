@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shared.signature import Field, Signature, Type
 from tests.service.scorer_pod import Model, vector
 
@@ -14,6 +16,18 @@ DOUBLE = Model(
     example={"x": [1.0, None, 2.5, "Inf"]},
     answers={"prediction": [2.0, None, 5.0, "Inf"]},
 )
+
+
+def doubling(number: str, factor: int) -> Model:
+    """A version of DOUBLE that multiplies by another factor."""
+    return replace(
+        DOUBLE,
+        version=number,
+        code=f"predict_model <- function(model, newdata) {factor} * newdata$x",
+        example={"x": [1.0]},
+        answers={"prediction": [float(factor)]},
+    )
+
 
 #: Sleeps as long as its slowest row says.
 SLOW = Model(

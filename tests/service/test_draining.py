@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +19,11 @@ import pytest
 from aiohttp import web
 from joserfc.jwk import OKPKey
 
-from devkit.policy import FILE
-from devkit.state import ROOT
 from gateway.shell.pods import PodClient
 from shared import serving
 from shared.catalogue import Catalogue, VersionEntry
 from tests.service.fake_gateway import ADDER
+from tests.service.gateway_process import gateways
 from tests.service.scorer_models import DOUBLE
 from tests.service.scorer_pod import scorer
 from tests.support import eventually
@@ -39,39 +36,16 @@ Start = Callable[..., tuple["subprocess.Popen[str]", str, str]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """`python -m gateway` whose neighbours are all away, with its two addresses; settings as keywords."""
-    key = tmp_path / "key.pem"
-    key.write_bytes(OKPKey.generate_key("Ed25519", private=True).as_pem(private=True))
-    settings = {
-        "GATEWAY_PORT": "0",
-        "GATEWAY_INTERNAL_PORT": "0",
-        "GATEWAY_SCORER_URLS": "http://127.0.0.1:9",
-        "GATEWAY_INTERNAL_KEY_FILE": str(key),
-        "GATEWAY_POLICY_FILE": str(FILE),
-        "GATEWAY_TENANTS": "11111111-1111-4111-8111-111111111111",
-        "GATEWAY_AUDIENCES": "api://scoregate",
-        "GATEWAY_AUTHORITY": "https://127.0.0.1:9",
-    }
-    started = []
+    """A gateway that serves, with its two addresses; settings as keywords."""
+    with gateways(tmp_path) as begin:
 
-    def start(**changes: str) -> tuple[subprocess.Popen[str], str, str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway"],
-            cwd=ROOT,
-            env=os.environ | settings | changes,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        listening = json.loads(process.stdout.readline())
-        return process, listening["url"], listening["internal_url"]
+        def start(**changes: str) -> tuple[subprocess.Popen[str], str, str]:
+            process = begin(**changes)
+            assert process.stdout is not None
+            listening = json.loads(process.stdout.readline())
+            return process, listening["url"], listening["internal_url"]
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+        yield start
 
 
 def unready(internal_url: str) -> bool:

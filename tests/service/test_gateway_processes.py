@@ -6,55 +6,21 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from joserfc.jwk import OKPKey
 
-from devkit.policy import FILE
-from devkit.state import ROOT
+from tests.service.gateway_process import Start, gateways
 from tests.support import eventually
-
-Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """`python -m gateway` with three processes, whose neighbours are all away; settings as keywords."""
-    key = tmp_path / "key.pem"
-    key.write_bytes(OKPKey.generate_key("Ed25519", private=True).as_pem(private=True))
-    settings = {
-        "GATEWAY_WORKERS": "3",
-        "GATEWAY_PORT": "0",
-        "GATEWAY_INTERNAL_PORT": "0",
-        "GATEWAY_SCORER_URLS": "http://127.0.0.1:9",
-        "GATEWAY_INTERNAL_KEY_FILE": str(key),
-        "GATEWAY_POLICY_FILE": str(FILE),
-        "GATEWAY_TENANTS": "11111111-1111-4111-8111-111111111111",
-        "GATEWAY_AUDIENCES": "api://scoregate",
-        "GATEWAY_AUTHORITY": "https://127.0.0.1:9",
-    }
-    started = []
-
-    def start(**changes: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway"],
-            cwd=ROOT,
-            env=os.environ | settings | changes,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    """A gateway with three processes, whose stdout has all that it says; settings as keywords."""
+    with gateways(tmp_path, stderr=subprocess.STDOUT) as begin:
+        yield lambda **changes: begin(**{"GATEWAY_WORKERS": "3"} | changes)
 
 
 def children(process: subprocess.Popen[str], least: int) -> list[int]:

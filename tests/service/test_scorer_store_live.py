@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -17,19 +16,9 @@ from client.store import Store as Publisher
 from client.store import sign_package
 from shared.catalogue import Catalogue
 from shared.signing import place
-from tests.service.scorer_models import DOUBLE
+from tests.service.scorer_models import doubling
 from tests.service.scorer_pod import Model, Scorer, scorer
 from tests.support import eventually
-
-
-def version(number: str, factor: int) -> Model:
-    return replace(
-        DOUBLE,
-        version=number,
-        code=f"predict_model <- function(model, newdata) {factor} * newdata$x",
-        example={"x": [1.0]},
-        answers={"prediction": [float(factor)]},
-    )
 
 
 def state(pod: Scorer, number: str) -> str | None:
@@ -77,7 +66,7 @@ def packages(folder: Path, *models: Model) -> list[Path]:
 def test_only_what_a_trusted_key_has_signed_is_served_and_the_rest_is_refused_by_name(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     store = Publisher((tmp_path / "store").as_uri())
-    signed, unsigned, stranger, swapped = packages(tmp_path, *(version(n, int(n)) for n in "1234"))
+    signed, unsigned, stranger, swapped = packages(tmp_path, *(doubling(n, int(n)) for n in "1234"))
     good = sign_package(signed, keys.trusted)
     sign_package(signed, keys.stranger)  # a second signature does no harm
     sign_package(stranger, keys.stranger)
@@ -88,7 +77,7 @@ def test_only_what_a_trusted_key_has_signed_is_served_and_the_rest_is_refused_by
     forged.write_text(str(good))  # a trusted key's signature, of another version
     with scorer(tmp_path, trusted_keys=str(keys.file)) as pod:
         pod.ready()
-        assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
+        assert pod.predict(doubling("1", 1), x=[3.0]) == [3.0]
         assert "not signed, and SCORER_TRUSTED_KEYS asks for it" in refused(pod, "2")
         assert "signed only by key" in refused(pod, "3")
         assert "does not fit the manifest" in refused(pod, "4")
@@ -102,7 +91,7 @@ def test_signed_versions_are_served_from_the_cache_while_the_store_is_away_and_u
     tmp_path: Path,
 ) -> None:
     keys = Keys(tmp_path)
-    signed, unsigned = packages(tmp_path, version("1", 1), version("2", 2))
+    signed, unsigned = packages(tmp_path, doubling("1", 1), doubling("2", 2))
     sign_package(signed, keys.trusted)
     for folder in (signed, unsigned):
         Publisher((tmp_path / "store").as_uri()).publish(folder)
@@ -115,7 +104,7 @@ def test_signed_versions_are_served_from_the_cache_while_the_store_is_away_and_u
     (tmp_path / "store").rename(tmp_path / "away")
     with scorer(tmp_path, cache_dir=cache, trusted_keys=str(keys.file), url=url) as pod:
         pod.ready()
-        assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
+        assert pod.predict(doubling("1", 1), x=[3.0]) == [3.0]
         assert state(pod, "2") == "unavailable"
 
 
@@ -123,7 +112,7 @@ def test_signed_versions_are_served_from_the_cache_while_the_store_is_away_and_u
 
 
 def test_a_retracted_version_answers_until_gateways_have_noticed_then_goes_and_may_come_back(tmp_path: Path) -> None:
-    one, two = version("1", 1), version("2", 2)
+    one, two = doubling("1", 1), doubling("2", 2)
     store = Publisher((tmp_path / "store").as_uri())
     with scorer(tmp_path, one, two, retract_s=1, cache_dir=str(tmp_path / "cache")) as pod:
         eventually(lambda: {state(pod, n) for n in "12"} == {"ready"}, what="both are there")
@@ -145,7 +134,7 @@ def test_a_retracted_version_answers_until_gateways_have_noticed_then_goes_and_m
 
 def test_a_promotion_is_told_in_the_catalogue_and_the_last_writer_wins(tmp_path: Path) -> None:
     store = Publisher((tmp_path / "store").as_uri())
-    with scorer(tmp_path, version("1", 1), version("2", 2)) as pod:
+    with scorer(tmp_path, doubling("1", 1), doubling("2", 2)) as pod:
         eventually(lambda: {state(pod, n) for n in "12"} == {"ready"}, what="both are there")
         assert catalogue(pod).promoted == {}
         store.promote("double", "1")
@@ -164,7 +153,7 @@ def test_a_promotion_is_told_in_the_catalogue_and_the_last_writer_wins(tmp_path:
 @pytest.fixture
 def away(tmp_path: Path) -> Iterator[Path]:
     """A store that was cached by a run before, and is not there."""
-    with scorer(tmp_path, version("1", 1), cache_dir=str(tmp_path / "cache")) as pod:
+    with scorer(tmp_path, doubling("1", 1), cache_dir=str(tmp_path / "cache")) as pod:
         pod.ready()
     return (tmp_path / "store").rename(tmp_path / "away")
 
@@ -174,9 +163,9 @@ def test_a_pod_that_starts_while_the_store_is_away_serves_what_is_cached_and_cat
 ) -> None:
     with scorer(tmp_path, cache_dir=str(tmp_path / "cache"), url=(tmp_path / "store").as_uri()) as pod:
         pod.ready()
-        assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
+        assert pod.predict(doubling("1", 1), x=[3.0]) == [3.0]
         assert "filesystem root" in pod.status()["store_error"]
-        version("2", 2).publish(away)
+        doubling("2", 2).publish(away)
         away.rename(tmp_path / "store")
         eventually(lambda: state(pod, "2") == "ready", what="it caught up")
         assert pod.status()["store_error"] is None
@@ -188,7 +177,7 @@ def test_a_folder_that_is_empty_at_the_start_as_one_that_is_not_mounted_counts_a
     with scorer(tmp_path, cache_dir=str(tmp_path / "cache")) as pod:
         pod.ready()
         assert "no model at all any more" in pod.status()["store_error"]
-        assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
+        assert pod.predict(doubling("1", 1), x=[3.0]) == [3.0]
 
 
 def test_the_cache_of_another_store_serves_nothing(tmp_path: Path, away: Path) -> None:
@@ -199,11 +188,11 @@ def test_the_cache_of_another_store_serves_nothing(tmp_path: Path, away: Path) -
 
 def test_deleting_the_cache_of_a_running_pod_harms_nothing(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    with scorer(tmp_path, version("1", 1), cache_dir=str(cache)) as pod:
+    with scorer(tmp_path, doubling("1", 1), cache_dir=str(cache)) as pod:
         pod.ready()
         shutil.rmtree(cache)
-        assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
-        version("2", 2).publish(tmp_path / "store")
+        assert pod.predict(doubling("1", 1), x=[3.0]) == [3.0]
+        doubling("2", 2).publish(tmp_path / "store")
         eventually(lambda: state(pod, "2") == "ready", what="a new version is fetched")
         [zygote] = [z["pid"] for z in pod.status()["zygotes"] if z["version"] == "1"]
         os.kill(zygote, 9)
@@ -211,4 +200,4 @@ def test_deleting_the_cache_of_a_running_pod_harms_nothing(tmp_path: Path) -> No
             lambda: [z for z in pod.status()["zygotes"] if (z["version"], z["state"]) == ("1", "alive") and z["pid"] != zygote],
             what="its zygote is loaded anew, from the store",
         )  # fmt: skip
-        assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
+        assert pod.predict(doubling("1", 1), x=[3.0]) == [3.0]

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -22,7 +21,7 @@ from scorer.shell.store import Store as Reader
 from scorer.shell.store import StoreError
 from shared.signature import Field, Signature, Type
 from tests.service.azurite import Azurite, running
-from tests.service.scorer_models import DOUBLE
+from tests.service.scorer_models import doubling
 from tests.service.scorer_pod import ROOT, Model, Scorer, scorer
 from tests.support import eventually
 
@@ -65,16 +64,6 @@ def publish(azure: Azurite, folder: Path, model: Model, **files: bytes) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def version(number: str, factor: int) -> Model:
-    return replace(
-        DOUBLE,
-        version=number,
-        code=f"predict_model <- function(model, newdata) {factor} * newdata$x",
-        example={"x": [1.0]},
-        answers={"prediction": [float(factor)]},
-    )
-
-
 def state(pod: Scorer, number: str) -> str | None:
     return pod.version("double", number).get("state")
 
@@ -82,11 +71,11 @@ def state(pod: Scorer, number: str) -> str | None:
 def test_published_with_a_key_served_with_a_sas_that_may_only_read_promoted_and_retracted(
     azure: Azurite, tmp_path: Path
 ) -> None:
-    publish(azure, tmp_path, version("1", 1))
+    publish(azure, tmp_path, doubling("1", 1))
     with scorer(tmp_path, url=azure.url, environment=azure.read_only, retract_s=0) as pod:
         pod.ready()
-        assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
-        publish(azure, tmp_path, version("2", 2), **{"big.bin": os.urandom(20_000_000)})
+        assert pod.predict(doubling("1", 1), x=[3.0]) == [3.0]
+        publish(azure, tmp_path, doubling("2", 2), **{"big.bin": os.urandom(20_000_000)})
         eventually(lambda: state(pod, "2") == "ready", what="it is fetched")
         assert scoregate(azure, "promote", "double", "1").returncode == 0
         eventually(lambda: b'"promoted":{"double"' in _catalogue(pod), what="the promotion is told")
@@ -104,7 +93,7 @@ def _catalogue(pod: Scorer) -> bytes:
 
 
 def test_a_sas_that_may_only_read_cannot_publish_and_says_so(azure: Azurite, tmp_path: Path) -> None:
-    folder = package(tmp_path, version("1", 1))
+    folder = package(tmp_path, doubling("1", 1))
     done = subprocess.run(
         [sys.executable, "-m", "client", "publish", str(folder), "--store", azure.url],
         cwd=ROOT, env=os.environ | azure.read_only, capture_output=True, text=True, check=False,
@@ -142,7 +131,7 @@ def test_of_publishers_of_one_version_at_once_one_wins_and_what_it_published_is_
     azure: Azurite, tmp_path: Path
 ) -> None:
     packages = [
-        package(tmp_path / str(n), version("1", 1), **{"more.R": b"# %d" % n, "big.bin": os.urandom(9_000_000)})
+        package(tmp_path / str(n), doubling("1", 1), **{"more.R": b"# %d" % n, "big.bin": os.urandom(9_000_000)})
         for n in range(4)
     ]
     done: list[subprocess.CompletedProcess[str]] = []
@@ -161,7 +150,7 @@ def test_of_publishers_of_one_version_at_once_one_wins_and_what_it_published_is_
 def test_a_publisher_that_is_killed_half_way_leaves_no_version_and_blocks_nobody(
     azure: Azurite, tmp_path: Path
 ) -> None:
-    folder = package(tmp_path, version("1", 1), **{"big.bin": os.urandom(150_000_000)})
+    folder = package(tmp_path, doubling("1", 1), **{"big.bin": os.urandom(150_000_000)})
     command = [sys.executable, "-m", "client", "publish", str(folder), "--store", azure.url]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | azure.environment)
     blocks = azure.folder / "__blobstorage__"
@@ -181,7 +170,7 @@ def test_a_publisher_that_is_killed_half_way_leaves_no_version_and_blocks_nobody
 def test_azurite_killed_before_the_start_what_is_cached_is_served_and_new_versions_come_when_it_is_back(
     azure: Azurite, tmp_path: Path
 ) -> None:
-    publish(azure, tmp_path, version("1", 1))
+    publish(azure, tmp_path, doubling("1", 1))
     cache = str(tmp_path / "cache")
     with scorer(tmp_path, url=azure.url, environment=azure.environment, cache_dir=cache) as pod:
         pod.ready()
@@ -189,15 +178,15 @@ def test_azurite_killed_before_the_start_what_is_cached_is_served_and_new_versio
     azure.kill()
     with scorer(tmp_path, url=azure.url, environment=azure.environment, cache_dir=cache) as pod:
         pod.ready()
-        assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
+        assert pod.predict(doubling("1", 1), x=[3.0]) == [3.0]
         assert pod.status()["store_error"]
         azure.start()
-        publish(azure, tmp_path, version("2", 2))
+        publish(azure, tmp_path, doubling("2", 2))
         eventually(lambda: state(pod, "2") == "ready", within_s=40, what="it caught up")
 
 
 def test_azurite_away_at_a_first_start_is_asked_again_until_it_is_there(azure: Azurite, tmp_path: Path) -> None:
-    publish(azure, tmp_path, version("1", 1))
+    publish(azure, tmp_path, doubling("1", 1))
     azure.saved("double/1/manifest.json")
     azure.kill()
     with scorer(tmp_path, url=azure.url, environment=azure.environment, poll_s=5) as pod:
@@ -211,8 +200,8 @@ def test_azurite_away_at_a_first_start_is_asked_again_until_it_is_there(azure: A
 def test_azurite_killed_while_a_large_file_is_fetched_nothing_half_is_served_and_it_comes_when_it_is_back(
     azure: Azurite, tmp_path: Path
 ) -> None:
-    publish(azure, tmp_path, version("1", 1))
-    publish(azure, tmp_path, version("2", 2), **{"big.bin": b"#" * 300_000_000})
+    publish(azure, tmp_path, doubling("1", 1))
+    publish(azure, tmp_path, doubling("2", 2), **{"big.bin": b"#" * 300_000_000})
     azure.saved("double/1/manifest.json", "double/2/manifest.json")
     cache = str(tmp_path / "cache")
     with scorer(tmp_path, url=azure.url, environment=azure.environment, cache_dir=cache, models="double@1") as pod:
@@ -230,10 +219,10 @@ def test_azurite_killed_while_a_large_file_is_fetched_nothing_half_is_served_and
         assert "the store cannot be read" in pod.version("double", "2")["reason"]
         assert len(list((tmp_path / "cache" / "packages").iterdir())) == 1
         assert list(blobs.glob("tmp-*")) == []
-        assert pod.predict(version("1", 1), x=[3.0]) == [3.0]
+        assert pod.predict(doubling("1", 1), x=[3.0]) == [3.0]
         azure.start()
         eventually(lambda: state(pod, "2") == "ready", within_s=90, what="it comes when the store is back")
-        assert pod.predict(version("2", 2), x=[3.0]) == [6.0]
+        assert pod.predict(doubling("2", 2), x=[3.0]) == [6.0]
 
 
 @contextmanager
