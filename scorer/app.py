@@ -23,7 +23,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from scorer.core.pool import Answer, Pool, PoolLimits
+from scorer.core.effects import Answer
+from scorer.core.limits import PoolLimits
+from scorer.core.pool import Pool
 from scorer.core.upkeep import UpkeepLimits
 from scorer.middleware import InternalToken
 from scorer.routes import Infer, data_routes, deliver, internal_routes

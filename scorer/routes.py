@@ -15,7 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from scorer.core.pool import Answer, Call, Pool
+from scorer.core.calls import Call
+from scorer.core.effects import Answer
+from scorer.core.pool import Pool
 from scorer.middleware import send_error
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.versions import Versions

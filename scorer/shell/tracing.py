@@ -10,7 +10,7 @@ Spans are made when a call is over; until then only times are kept. None holds a
 
 from __future__ import annotations
 
-from scorer.core.pool import Call, Key, Run
+from scorer.core.calls import Call, Key, Run
 from shared.traceparent import traceparent_of
 from shared.tracing import Span, SpanKind, Tracer, Value, fail
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import structlog
 
 from scorer.core import selftest
+from scorer.core.calls import Key
 from scorer.core.catalogue import Version, absent, render, settled, wanted
 from scorer.core.frames import cut, join
 from scorer.core.manifest import Manifest, ManifestError, check_names, digest_of, example_frames, parse_manifest
 from scorer.core.memory import Budget, DoesNotFitError, Need, foreseen, growth_limit
-from scorer.core.pool import Key
 from scorer.core.states import VersionState
 from scorer.core.trust import UntrustedError
 from scorer.settings import ScorerSettings

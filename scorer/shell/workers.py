@@ -22,24 +22,10 @@ from typing import Any
 
 import structlog
 
+from scorer.core.calls import Call, Failure, Key, Run
+from scorer.core.effects import ORDERLY, Answer, Cause, Down, Effect, End, Fork, Measure, Send, Up
 from scorer.core.frames import cut, join
-from scorer.core.pool import (
-    ORDERLY,
-    Answer,
-    Call,
-    Cause,
-    Down,
-    Effect,
-    End,
-    Failure,
-    Fork,
-    Key,
-    Measure,
-    Pool,
-    Run,
-    Send,
-    Up,
-)
+from scorer.core.pool import Pool
 from scorer.core.states import WorkerState
 from scorer.shell import processes
 from scorer.shell.memory import Memory, memory_of

@@ -20,7 +20,8 @@ from gateway.core.claims import Reason
 from gateway.core.policy_file import read_policy
 from gateway.core.problems import CODES
 from gateway.metrics import Metrics
-from scorer.core.pool import Pool, PoolLimits
+from scorer.core.limits import PoolLimits
+from scorer.core.pool import Pool
 from scorer.shell.metrics import ScorerMetrics
 from shared import errors
 

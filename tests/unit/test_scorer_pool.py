@@ -10,7 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scorer.core.pool import Answer, Call, Cause, Effect, End, Failure, Fork, Key, Measure, Pool, PoolLimits, Run, Send
+from scorer.core.calls import Call, Failure, Key, Run
+from scorer.core.effects import Answer, Cause, Effect, End, Fork, Measure, Send
+from scorer.core.limits import PoolLimits
+from scorer.core.pool import Pool
 from scorer.core.states import WorkerState
 from scorer.core.upkeep import UpkeepLimits
 from shared.cost import Cost
@@ -534,7 +537,7 @@ def test_each_version_has_its_share_of_the_worker_seconds_beside_one_that_asks_f
     ends: dict[int, float] = {}
     while pod.now < 120.0:
         for key in (A, B):
-            while sum(call.key == key for call in pod.pool._open_calls) < 4:
+            while sum(call.key == key for call in pod.pool._answers.open_calls) < 4:
                 pod.call(1.0, key=key)
         pod.start()
         for worker, run in pod.running.items():

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from scorer.core.calls import Failure, Run
 from scorer.core.demand import Demand
-from scorer.core.pool import Cause, Failure, Run
+from scorer.core.effects import Cause
 from scorer.core.states import WorkerState
 from shared.cost import Cost
 from shared.errors import OverloadedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scorer.core.pool import Answer, Cause, Down, Effect, Up
+from scorer.core.effects import Answer, Cause, Down, Effect, Up
 from scorer.core.upkeep import Upkeep, UpkeepLimits
 from shared.errors import VersionDownError
 from tests.unit.test_scorer_pool import ECHO, A, B, Pod

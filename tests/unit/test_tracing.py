@@ -18,7 +18,7 @@ from gateway.app import request_tracing
 from gateway.core.stages import MarkedClock, Trip
 from gateway.settings import GatewaySettings
 from gateway.shell.tracing import RequestTracing
-from scorer.core.pool import Call, Portion, Run
+from scorer.core.calls import Call, Portion, Run
 from scorer.shell.tracing import CallTracing
 from shared.errors import OverloadedError
 from shared.settings import SettingsError, read

@@ -1,0 +1,83 @@
+"""One version's queue and figures: what waits, in what order it goes, what it will cost. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from scorer.core.calls import Key, Portion
+from scorer.core.upkeep import Upkeep
+from shared.cost import Cost
+from shared.wire import TensorSpec
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One version's queue and figures."""
+
+    key: Key
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batchable: bool
+    cost: Cost
+    upkeep: Upkeep
+    retry: bool = True  # whether rows may be scored again after a crash
+    waiting: deque[Portion] = field(default_factory=deque)
+    apart: deque[tuple[Portion, ...]] = field(default_factory=deque)  # runs to repeat in smaller parts, first
+    large: deque[Portion] = field(default_factory=deque)  # pieces of calls that were cut
+    after_piece: bool = False  # the last run was one: another call's turn
+    growth_bytes: float = math.inf  # private memory a worker may have beyond one that is warm
+    forked_bytes: float = 0.0  # what a new one has
+    warm_bytes: float | None = None  # the least that one had after enough runs
+    waiting_rows: int = 0
+    waiting_calls: int = 0
+    used_s: float = 0.0  # virtual time: who has used least goes next
+    leaving: bool = False
+
+    def has_work(self) -> bool:
+        """Whether anything open waits; drops what nobody waits for any more."""
+        while self.apart and not any(p.call.open for p in self.apart[0]):
+            self.apart.popleft()
+        for waiting in (self.waiting, self.large):
+            while waiting and not waiting[0].call.open:
+                waiting.popleft()
+        return bool(self.apart or self.waiting or self.large)
+
+    def can_start(self, *, large: bool) -> bool:
+        """Whether something waits that may start now; `large`: whether another piece may."""
+        return self.has_work() and bool(self.apart or self.waiting or (large and self.large))
+
+    def waits_s(self, now: float) -> float:
+        """How long ago the oldest call arrived that has not all of its runs."""
+        waiting = [queue[0].call.arrived_s for queue in (self.waiting, self.large) if self.has_work() and queue]
+        return max(0.0, now - min(waiting)) if waiting else 0.0
+
+    def backlog_s(self, max_run_rows: int) -> float:
+        """Worker-seconds that wait."""
+        if not self.waiting_calls:
+            return 0.0
+        runs = math.ceil(self.waiting_rows / max_run_rows) if self.batchable else self.waiting_calls
+        runs = max(runs, len(self.large))
+        return self.cost.predict_s(self.waiting_rows, max(1, runs))
+
+    def take(self, max_run_rows: int, *, large: bool) -> tuple[tuple[Portion, ...], bool]:
+        """The next run, and whether it is a piece: a part to repeat, what waits, as much as may go together, or a piece.
+
+        `can_start` was true. A piece only in turn with what waits beside it.
+        """
+        if self.apart:
+            return tuple(p for p in self.apart.popleft() if p.call.open), False
+        if self.large and large and not (self.waiting and self.after_piece):
+            self.after_piece = True
+            return (self.large.popleft(),), True
+        self.after_piece = False
+        first = self.waiting.popleft()
+        taken, rows = [first], first.frame.rows
+        while self.batchable and self.has_work() and self.waiting:
+            portion = self.waiting[0]
+            if rows + portion.frame.rows > max_run_rows:
+                break
+            rows += portion.frame.rows
+            taken.append(self.waiting.popleft())
+        return tuple(taken), False

@@ -1,0 +1,65 @@
+"""How many predictions may run now, of whom: the pod's slots, shared so that a slow version never takes them all. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scorer.core.calls import Key
+from scorer.core.limits import PoolLimits
+from scorer.core.line import Line
+from scorer.core.worker_table import Worker, WorkerTable
+
+_OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
+_SHORT_S, _LONG_S = 0.03, 0.06  # expected to last at most this; lasts, or is expected to last, at least this
+
+
+class Slots:
+    """At most `limits.slots` predictions at once."""
+
+    def __init__(self, limits: PoolLimits, lines: Mapping[Key, Line], workers: WorkerTable) -> None:
+        self._limits = limits
+        self._lines = lines
+        self._workers = workers
+
+    def free(self, key: Key, now: float) -> int:
+        """Slots that this version may take now: what others' overdue runs hold is not lost to it, and, if its next run is
+        short, what others' long runs hold beyond their share is not either."""
+        busy = [w for w in self._workers.busy() if w.key == key or not self._overdue(w, now)]
+        free = self._limits.slots - len(busy)
+        if free > 0 or not self._next_is_short(key):
+            return free
+        own = sum(w.key == key for w in busy)
+        passed = sum(w.key != key and self._is_long(w, now) for w in busy)
+        versions = {w.key for w in busy} | {key}
+        fair = max(1, self._limits.slots // len(versions))
+        return max(free, min(passed, fair - own))
+
+    def room_for_pieces(self) -> int:
+        """How many more pieces may run now."""
+        running = sum(worker.run is not None and worker.run.large for worker in self._workers.rows.values())
+        return self._limits.large_workers - running
+
+    def left_s(self, worker: Worker, now: float) -> float:
+        """Predicted seconds until the worker's run ends; 0 if it should have."""
+        if worker.run is None:
+            return 0.0
+        cost_s = self._lines[worker.run.key].cost.predict_s(worker.run.frame.rows)
+        return max(0.0, worker.run.started_s + cost_s - now)
+
+    def _overdue(self, worker: Worker, now: float) -> bool:
+        if worker.run is None:
+            return False
+        expected_s = self._lines[worker.key].cost.predict_s(worker.run.frame.rows) if worker.key in self._lines else 0.0
+        return now - worker.run.started_s > max(_OVERDUE_S, _OVERDUE_TIMES * expected_s)
+
+    def _next_is_short(self, key: Key) -> bool:
+        line = self._lines[key]
+        queues = (line.apart[0] if line.apart else ()), line.waiting
+        first = next((portion for queue in queues for portion in queue), None)
+        return line.cost.predict_s(first.frame.rows if first is not None else 1) <= _SHORT_S
+
+    def _is_long(self, worker: Worker, now: float) -> bool:
+        if worker.run is None or worker.run.large:
+            return False
+        expected_s = self._lines[worker.key].cost.predict_s(worker.run.frame.rows) if worker.key in self._lines else 0.0
+        return max(expected_s, now - worker.run.started_s) >= _LONG_S
