@@ -18,7 +18,7 @@ model <- switch(kind,
   lm = lm(y ~ ., rows_of(pick(960000, 500))),
   glm = glm(y ~ ., data = rows_of(pick(600000, 500))),
   ranger = ranger::ranger(y ~ ., rows_of(pick(4000, 500)), num.trees = pick(2500, 5), num.threads = 2),
-  randomForest = randomForest::randomForest(y ~ ., rows_of(pick(4000, 500)), ntree = pick(900, 5)),
+  randomForest = randomForest::randomForest(y ~ ., rows_of(pick(4000, 500)), ntree = pick(2200, 5)),
   rpart = {
     predict <- function(model, newdata) Reduce(`+`, lapply(model, stats::predict, newdata = newdata)) / length(model)
     train <- rows_of(pick(320000, 500))
@@ -28,13 +28,13 @@ model <- switch(kind,
     rep(fits, pick(3, 1)) # each of them its own once it has been saved and read
   },
   gbm = {
-    fit <- gbm::gbm(y ~ ., "gaussian", rows_of(pick(4000, 500)), n.trees = 1000, interaction.depth = 8, n.cores = 1)
-    times <- pick(150, 1)
+    fit <- gbm::gbm(y ~ ., "gaussian", rows_of(pick(4000, 500)), n.trees = 1000, interaction.depth = 49, n.cores = 1)
+    times <- pick(28, 1)
     fit$trees <- rep(fit$trees, times)
     fit$n.trees <- fit$params$n.trees <- 1000 * times
     fit
   },
-  gam = mgcv::gam(y ~ s(x1, k = 5) + s(x2, k = 5) + x3, data = rows_of(pick(1600000, 500))),
+  gam = mgcv::gam(y ~ s(x1, k = 5) + s(x2, k = 5) + x3, data = rows_of(pick(2080000, 500))),
   stop("no such class: ", kind)
 )
 packages <- if (kind %in% "rpart") "rpart"

@@ -1,6 +1,6 @@
 """What four workers hold of a large model after many calls, with workers forked anew as they grow; and what that costs.
 
-    python -m load_tests.bench.memory held  --class lm --class glm [--requests 20000] [--workers 4]
+    python -m load_tests.bench.memory held  --class lm --class glm [--requests 20000] [--workers 4] [--minutes 20]
     python -m load_tests.bench.memory forks --class lm [--forks 100]      # from the order to a worker that answers
     python -m load_tests.bench.memory p99   --class lm [--rounds 6]       # with and without forking anew, side by side
 
@@ -8,8 +8,9 @@ For each class a model of about 200 MB and a toy of it are trained and packaged 
 
 held: one-row runs to all workers at once, `--requests` for each; they are sent as items of large requests to a version that
 may not batch, so the figure is R's and not the generator's. Printed: (PSS of the whole pod) - (the same with the toy), as a
-multiple of the model's bytes, when ready, at most and at the end; the same for each process that was read last; how many were
-forked anew. The toy gets a tenth of the requests, which can only make the difference larger.
+multiple of the model's bytes, when ready, at most and at the end; how many workers were forked anew. The toy gets a tenth of
+the requests, which can only make the difference larger. How far it is goes to stderr. With `--minutes` a slow class stops
+then: `runs` says how many there were.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import math
 import os
 import shutil
 import signal
@@ -49,6 +51,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
 CLASSES = ("ranger", "lm", "glm", "rpart", "gbm", "gam", "randomForest")
 ITEMS = 50  # one-row items of a request
+PROGRESS_S = 10.0
 
 
 def family(root: int) -> list[int]:
@@ -141,11 +144,16 @@ class Pod:
         ended = [line for line in self.get("/metrics").splitlines() if line.startswith("scorer_workers_ended_total{")]
         return round(sum(float(n.rpartition(" ")[2]) for n in ended if 'cause="grown"' in n or 'cause="worn"' in n))
 
-    def fire(self, count: int, *, items: int = 1) -> list[float]:
-        """So many requests after one another over one connection; milliseconds of each. Raises RuntimeError if one fails."""
+    def fire(self, count: int, *, items: int = 1, until: float = math.inf) -> Iterator[float]:
+        """So many requests after one another over one connection, none sent after `until`; milliseconds of each.
+
+        Raises RuntimeError if one fails.
+        """
         connection = http.client.HTTPConnection(str(self.url.hostname), self.url.port, timeout=120)
-        headers, took, renew = {}, [], 0.0
+        headers, renew = {}, 0.0
         for number in range(count):
+            if time.monotonic() >= until:
+                break
             if time.monotonic() >= renew:  # a token lasts a minute
                 renew = time.monotonic() + 30
                 token = internal_token.issue(self._key, issuer="bench", now=time.time())
@@ -156,11 +164,11 @@ class Pod:
             connection.request("POST", "/v2/models/bench/versions/1/infer", body, headers)
             answer = connection.getresponse()
             said = answer.read()
-            took.append((time.perf_counter() - began) * 1000)
+            took_ms = (time.perf_counter() - began) * 1000
             if answer.status != 200 or b'"errors"' in said:
                 raise RuntimeError(f"{answer.status} {said[:300]!r}")
+            yield took_ms
         connection.close()
-        return took
 
 
 @contextmanager
@@ -223,31 +231,44 @@ class Held:
     went: list[float] = field(default_factory=list)
 
 
-def hold(store: Path, requests: int, workers: int, settings: dict[str, str]) -> Held:
+def hold(store: Path, requests: int, options: argparse.Namespace, settings: dict[str, str]) -> Held:
     """Serve what is in the store, fire at all workers, look at the whole pod every half second."""
+    workers: int = options.workers
     with pod(store, {"SCORER_WORKERS": str(workers)} | settings, batchable=False) as running:
         held = Held(start=pss_bytes(running.pid))
         wrong: list[BaseException] = []
+        done = [0] * workers
+        began = said = time.monotonic()
+        until = began + 60 * options.minutes
 
-        def fire() -> None:
+        def fire(place: int) -> None:
             try:
-                running.fire(requests // ITEMS, items=ITEMS)
+                for _ in running.fire(requests // ITEMS, items=ITEMS, until=until):
+                    done[place] += ITEMS
             except BaseException as error:
                 wrong.append(error)
 
-        threads = [threading.Thread(target=fire) for _ in range(workers)]
-        began, held.most = time.monotonic(), held.start
+        threads = [threading.Thread(target=fire, args=[place]) for place in range(workers)]
+        held.most = held.start
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             threads[0].join(0.5)
             held.went.append(pss_bytes(running.pid))
             held.most = max(held.most, held.went[-1])
+            if (now := time.monotonic()) - said >= PROGRESS_S:
+                said = now
+                print(
+                    f"{store.name}: {sum(done):,} of {workers * requests:,} runs in {now - began:.0f} s; "
+                    f"the pod holds {held.went[-1] / 1e6:.0f} MB, at most {held.most / 1e6:.0f}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         if wrong:
             raise wrong[0]
-        held.seconds, held.runs = time.monotonic() - began, workers * (requests // ITEMS) * ITEMS
-        until = time.monotonic() + 5  # the last look at each worker
-        while time.monotonic() < until:
+        held.seconds, held.runs = time.monotonic() - began, sum(done)
+        last_look = time.monotonic() + 5
+        while time.monotonic() < last_look:
             time.sleep(0.5)
         held.end, held.renewed = pss_bytes(running.pid), running.renewed()
     return held
@@ -263,8 +284,8 @@ def held_main(options: argparse.Namespace) -> list[dict[str, Any]]:
         large = package(kind, "large", options.cache)
         toy = package(kind, "toy", options.cache)
         size = int((large / "bytes").read_text())
-        small = hold(toy, max(ITEMS, options.requests // 10), options.workers, settings)
-        many = hold(large, options.requests, options.workers, settings)
+        small = hold(toy, max(ITEMS, options.requests // 10), options, settings)
+        many = hold(large, options.requests, options, settings)
         result = {
             "class": kind, "model_mb": round(size / 1e6), "runs": many.runs,
             "ready": round((many.start - small.start) / size, 2), "at_most": round((many.most - small.most) / size, 2),
@@ -284,7 +305,7 @@ def forks_main(options: argparse.Namespace) -> list[dict[str, Any]]:
     for kind in options.classes or ["lm"]:
         with pod(package(kind, "large", options.cache), {"SCORER_WORKERS": "1"}) as running:
             for _ in range(options.forks):
-                running.fire(1)
+                list(running.fire(1))
                 [worker] = running.workers()
                 os.kill(worker["pid"], signal.SIGKILL)
                 until = time.monotonic() + 30
@@ -316,7 +337,7 @@ def p99_main(options: argparse.Namespace) -> list[dict[str, Any]]:
         ):
             pods = {"anew": anew, "never": never}
             for running in pods.values():
-                running.fire(500)
+                list(running.fire(500))
             for number in range(options.rounds):
                 for name in sorted(pods, reverse=bool(number % 2)):
                     took[name].append(asyncio.run(segment(pods[name], options.seconds)))
@@ -356,6 +377,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4, help="held")
     parser.add_argument("--refork-share", default="", help="held; 1000: workers are never forked anew for their memory")
     parser.add_argument("--refork-runs", default="0", help="held: forked anew after so many runs, whatever they hold")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="held: at most so many for each pod")
     parser.add_argument("--raw", action="store_true", help="held: the whole pod's PSS as it went")
     parser.add_argument("--forks", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=6, help="p99: segments of each pod")

@@ -44,3 +44,26 @@ test_that("a survival forest is refused with what to do", {
   fit <- grow(survival::Surv(time, status) ~ age + karno, data)
   expect_error(pack(fit, data), "no answer of one value per row")
 })
+
+test_that("a forest asked a few trees at a time answers the same to the last bit", {
+  value <- grow(medv ~ ., MASS::Boston)
+  odds <- grow(Species ~ ., iris, probability = TRUE)
+  vote <- grow(Species ~ ., iris)
+  rows <- MASS::Boston[sample(506, 64), ]
+  size <- sum(lengths(value$forest$split.values)) / 2
+  expect_gt(length(ranger_parts(value, 64, size)), 1)
+  expect_identical(ranger_mean(value, rows, size), predict(value, rows)$predictions)
+  expect_identical(ranger_mean(value, rows[7, ], size), predict(value, rows[7, ])$predictions)
+  expect_gt(length(ranger_parts(odds, 64, 50)), 1)
+  expect_identical(ranger_mean(odds, iris, 50), predict(odds, iris)$predictions)
+  expect_identical(ranger_mean(odds, iris[7, ], 50), predict(odds, iris[7, ])$predictions)
+  expect_identical(ranger_votes(vote, iris, 50), predict(vote, iris, predict.all = TRUE)$predictions)
+  numbers <- grow(Species ~ ., transform(iris, Species = 10 * as.numeric(Species)), probability = TRUE)
+  expect_identical(ranger_mean(numbers, iris[c(3, 60, 140), ], 50), predict(numbers, iris[c(3, 60, 140), ])$predictions)
+})
+
+test_that("a small forest, and rows by the thousand, go to predict() as they are", {
+  value <- grow(medv ~ ., MASS::Boston)
+  expect_identical(ranger_parts(value, 64, ranger_part_size), list(value))
+  expect_identical(ranger_parts(value, 5000, 10), list(value))
+})
