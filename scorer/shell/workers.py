@@ -43,6 +43,8 @@ _CHILDREN_EVERY_S = 1.0
 # Too large to wait for the measurement of private memory: so many times what a worker may grow, and at least so much.
 _FAR_TOO_LARGE, _FAR_TOO_LARGE_BYTES = 4, 256 * _MIB
 
+_CAUSES = {Plight.STOPPED: Cause.STOPPED, Plight.CRASHING: Cause.CRASHED}
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
@@ -159,7 +161,7 @@ class Workers:
             return
         plight = processes.plight_of(process.pid)
         if plight is not None and plight is process.plight:
-            self.end(process.number, Cause.STOPPED if plight is Plight.STOPPED else Cause.CRASHED)
+            self.end(process.number, _CAUSES[plight])
         process.plight = plight
         worker = self.pool.workers.get(process.number)
         if worker is not None and worker.state is WorkerState.IDLE and self._left_children(process, now):
@@ -369,7 +371,9 @@ class Workers:
         process.connection.predict(join(run.frame), run.frame.rows, lambda reply: self._replied(process, run, reply))
 
     def _hung(self, process: Process) -> None:
-        self.end(process.number, Cause.HUNG)
+        """Its time is up. One that was stopped, or crashed, has not used it: we may be too late to have seen that before."""
+        plight = None if process.pid is None else processes.plight_of(process.pid)
+        self.end(process.number, Cause.HUNG if plight is None else _CAUSES[plight])
 
     def _replied(self, process: Process, run: Run, reply: Reply | WorkerLostError) -> None:
         if process.timer is not None:

@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from scorer.shell.processes import Plight, plight_of
-from tests.service.scorer_models import DOUBLE
+from tests.service.scorer_models import DOUBLE, SLOW
 from tests.service.scorer_pod import scorer
 from tests.support import eventually
 
@@ -62,3 +64,19 @@ def test_a_worker_of_r_is_well_while_it_works_and_rests(tmp_path: Path) -> None:
         for number in range(50):
             assert pod.predict(DOUBLE, x=[float(number)]) == [2.0 * number]
             assert {plight_of(worker["pid"]) for worker in pod.workers()} == {None}
+
+
+def test_a_stopped_worker_is_no_hung_one_though_the_supervisor_sees_it_after_its_time(tmp_path: Path) -> None:
+    limits = {"max_predict_s": 2.0, "predict_grace_s": 0.5}
+    with scorer(tmp_path, SLOW, **limits) as pod, ThreadPoolExecutor(1) as thread:
+        pod.ready()
+        call = thread.submit(pod.predict, SLOW, seconds=[1.0])
+        [busy] = eventually(lambda: [w["pid"] for w in pod.workers() if w["state"] == "busy"], what="it is in")
+        pod.process.send_signal(signal.SIGSTOP)
+        os.kill(busy, signal.SIGSTOP)
+        over = time.monotonic() + sum(limits.values())
+        eventually(lambda: time.monotonic() > over, what="its time is over")
+        pod.process.send_signal(signal.SIGCONT)
+        assert call.result() == [1.0]
+        assert pod.metric("scorer_workers_ended_total", cause="stopped") == 1
+        assert pod.metric("scorer_workers_ended_total", cause="hung") == 0
