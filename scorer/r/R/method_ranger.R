@@ -37,10 +37,9 @@ ranger_parts <- function(model, rows, size) {
     return(list(model))
   }
   each <- nodes + rows * max(1L, length(model$forest$class.values))
+  of_trees <- c("child.nodeIDs", "split.varIDs", "split.values", "terminal.class.counts")
   lapply(unname(split(seq_along(nodes), ceiling(cumsum(as.numeric(each)) / size))), function(trees) {
-    for (name in intersect(c("child.nodeIDs", "split.varIDs", "split.values", "terminal.class.counts"), names(model$forest))) {
-      model$forest[[name]] <- model$forest[[name]][trees]
-    }
+    for (name in intersect(of_trees, names(model$forest))) model$forest[[name]] <- model$forest[[name]][trees]
     model$forest$num.trees <- model$num.trees <- length(trees)
     model
   })
