@@ -8,7 +8,6 @@ ids, the time left, and that a gateway speaks (an Ed25519 token, `shared.interna
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import socket
 import time
@@ -66,8 +65,8 @@ class NoAnswerError(Exception):
 class PodClient:
     """The scorer pods of one gateway process.
 
-    `start` polls until `close`; `index` is what the pods last reported, kept while they are away. `on_change` is called
-    after every poll that changed something.
+    `start` polls until `close`, each pod by itself: none waits for another's answer. `index` is what the pods last reported,
+    kept while they are away. `on_change` is called after every answer that changed something.
     """
 
     def __init__(
@@ -84,6 +83,7 @@ class PodClient:
         self._catalogues: dict[str, tuple[str, Catalogue, float]] = {}
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self._looks: dict[str, asyncio.Task[None]] = {}
         self._owed = Owed(self._ping, self._fell_silent)
         self._token = ""
         self._token_of = -math.inf
@@ -96,15 +96,17 @@ class PodClient:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         await self._poll()
+        await asyncio.gather(*self._looks.values())
+        self._take_stock()
         self._task = asyncio.create_task(self._keep_polling(), name="poll-pods")
         self._owed.start()
 
     async def close(self) -> None:
         """Stop polling and close all connections."""
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        polling = [*self._looks.values(), *([self._task] if self._task else [])]
+        for task in polling:
+            task.cancel()
+        await asyncio.gather(*polling, return_exceptions=True)
         await self._owed.close()
         if self._session:
             await self._session.close()
@@ -241,7 +243,26 @@ class PodClient:
         if addresses:
             self.pods.keep(addresses)
             self._owed.keep(set(addresses))
-        await asyncio.gather(*(self._ask(pod) for pod in list(self.pods.by_address.values())))
+        for address, pod in self.pods.by_address.items():
+            if address not in self._looks:
+                self._looks[address] = asyncio.create_task(self._look(pod), name="look-at-pod")
+        if self._task is not None:
+            self._take_stock()
+
+    async def _look(self, pod: Pod) -> None:
+        try:
+            await self._ask(pod)
+            if (
+                self._task is not None
+            ):  # of the first round all at once: some alone would serve what the others have not
+                self._take_stock()
+        except Exception:
+            log.exception("gateway.pods.poll_failed")
+        finally:
+            del self._looks[pod.address]
+
+    def _take_stock(self) -> None:
+        """Put together what the pods last said."""
         now = time.monotonic()
         for address, (_, catalogue, seen) in list(self._catalogues.items()):
             gone = address not in self.pods.by_address or now - seen > _FORGET_S or catalogue.draining

@@ -43,7 +43,7 @@ class Token:
     lasts_s: float
 
 
-#: Fetches a token, blocking for as long as it takes. Raises OSError or ValueError where there is none.
+#: Fetches a token, blocking for as long as it takes. Raises where there is none, whatever the library raises.
 TokenSource = Callable[[], Token]
 
 
@@ -71,8 +71,8 @@ class EntraLogin(CredentialProvider):
         if token is None or self._clock() >= self._ends_at:
             try:
                 token = await asyncio.shield(self._fetch())
-            except (OSError, ValueError) as error:
-                raise AuthenticationError(f"Entra ID gave no token for Redis: {error}"[:300]) from error
+            except Exception as error:
+                raise AuthenticationError(f"Entra ID gave no token for Redis: {_told(error)}") from error
         return token.user, token.value
 
     def get_credentials(self) -> tuple[str, str]:
@@ -109,12 +109,16 @@ class EntraLogin(CredentialProvider):
             while True:
                 try:
                     await self._fetch()
-                except (OSError, ValueError) as error:
+                except Exception as error:  # whatever it is: without renewal every connection ends within the hour
                     left_s = max(0.0, self._ends_at - self._clock())
-                    log.warning("gateway.redis.token_not_renewed", detail=str(error)[:300], left_s=round(left_s))
+                    log.warning("gateway.redis.token_not_renewed", detail=_told(error), left_s=round(left_s))
                     await asyncio.sleep(RETRY_S)
                 else:
                     break
+
+
+def _told(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:300]
 
 
 def _looked_at(task: asyncio.Task[Token]) -> None:

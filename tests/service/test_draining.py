@@ -8,7 +8,8 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,41 +106,83 @@ def test_a_scorer_told_to_go_says_so_in_its_catalogue_and_serves_meanwhile(tmp_p
         assert pod.predict(DOUBLE, x=[2.0]) == [4.0]
 
 
+ENTRY = VersionEntry(model="m", version="1", state="ready", digest="d", signature=ADDER)
+
+
+class Pods:
+    """Scorers that only have a catalogue: each says whether it drains, or says nothing while it is among the `silent`."""
+
+    def __init__(self) -> None:
+        self.draining: set[str] = set()
+        self.silent: set[str] = set()
+        self.asked: list[str] = []
+        self.urls: dict[str, str] = {}
+        self._speak = asyncio.Event()
+
+    async def serving(self, client: PodClient) -> set[str]:
+        """Whom the gateway has for the model after a look at each."""
+        await client._poll()
+        await asyncio.gather(*client._looks.values())
+        return self.known(client)
+
+    def known(self, client: PodClient) -> set[str]:
+        """Whom the gateway has for it now."""
+        return {name for name, url in self.urls.items() if url in client.index.find("m").pods}
+
+    async def catalogue(self, name: str) -> web.Response:
+        self.asked.append(name)
+        if name in self.silent:
+            await self._speak.wait()
+        told = Catalogue(pod=name, workers=1, versions=(ENTRY,), draining=name in self.draining)
+        return web.Response(body=msgspec.json.encode(told))
+
+    @asynccontextmanager
+    async def seen(self, *names: str, poll_s: float = 3600) -> AsyncIterator[PodClient]:
+        """A gateway's client of these."""
+        runners = []
+        for name in names:
+
+            async def catalogue(_: web.Request, name: str = name) -> web.Response:
+                return await self.catalogue(name)
+
+            app = web.Application()
+            app.router.add_get("/internal/catalogue", catalogue)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            runners.append(runner)
+            self.urls[name] = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        key = OKPKey.generate_key("Ed25519", private=True)
+        client = PodClient(list(self.urls.values()), key, name="test", poll_s=poll_s, on_change=lambda: None)
+        await client.start()
+        try:
+            yield client
+        finally:
+            await client.close()
+            self._speak.set()
+            for runner in runners:
+                await runner.cleanup()
+
+
 async def test_a_gateway_asks_a_pod_that_drains_only_while_there_is_no_other() -> None:
-    entry = VersionEntry(model="m", version="1", state="ready", digest="d", signature=ADDER)
-    draining = {"a": False, "b": False}
-    runners, urls = [], {}
-    for name in "ab":
+    pods = Pods()
+    async with pods.seen("a", "b") as client:
+        assert await pods.serving(client) == {"a", "b"}
+        pods.draining = {"a"}
+        assert await pods.serving(client) == {"b"}
+        pods.draining = {"a", "b"}
+        assert await pods.serving(client), "the last one is asked for as long as it answers"
+        pods.draining = {"b"}
+        assert await pods.serving(client) == {"a"}
 
-        async def catalogue(_: web.Request, name: str = name) -> web.Response:
-            told = Catalogue(pod=name, workers=1, versions=(entry,), draining=draining[name])
-            return web.Response(body=msgspec.json.encode(told))
 
-        app = web.Application()
-        app.router.add_get("/internal/catalogue", catalogue)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        runners.append(runner)
-        urls[name] = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    key = OKPKey.generate_key("Ed25519", private=True)
-    pods = PodClient(list(urls.values()), key, name="test", poll_s=3600, on_change=lambda: None)
-    await pods.start()
-    try:
-
-        async def serving() -> set[str]:
-            await pods._poll()
-            return {name for name, url in urls.items() if url in pods.index.find("m").pods}
-
-        assert await serving() == {"a", "b"}
-        draining["a"] = True
-        assert await serving() == {"b"}
-        draining["b"] = True
-        assert await serving(), "the last one is asked for as long as it answers"
-        draining["a"] = False
-        assert await serving() == {"a"}
-    finally:
-        await pods.close()
-        for runner in runners:
-            await runner.cleanup()
+async def test_what_a_pod_says_is_known_at_once_however_long_another_says_nothing() -> None:
+    pods = Pods()
+    async with pods.seen("a", "b", poll_s=0.005) as client:
+        assert pods.known(client) == {"a", "b"}
+        pods.silent = {"b"}
+        pods.asked.clear()
+        await asyncio.to_thread(eventually, lambda: "b" in pods.asked, what="the silent one is asked")
+        pods.draining = {"a"}
+        await asyncio.to_thread(eventually, lambda: pods.known(client) == {"b"}, within_s=4, what="a is known to drain")
+        assert pods.asked.count("b") == 1, "it is asked again only when it has answered, or has had its 5 s"

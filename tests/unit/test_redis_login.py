@@ -14,6 +14,7 @@ from redis.exceptions import AuthenticationError
 
 from gateway.app import redis_login
 from gateway.settings import GatewaySettings
+from gateway.shell import redis_login as redis_login_module
 from gateway.shell.redis_login import EntraLogin, Token, msal_source, token_of
 from shared.settings import SettingsError, read
 from tests.support import eventually
@@ -81,6 +82,22 @@ async def test_while_entra_is_away_the_last_token_serves_until_it_ends() -> None
         await login.get_credentials_async()
     entra.away = None
     assert await login.get_credentials_async() == (OID, "token-3")
+    await login.aclose()
+
+
+async def test_renewal_goes_on_whatever_the_error_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_login_module, "RETRY_S", 0.01)
+    entra = FakeEntra(lasts_s=0.02)
+    login = EntraLogin(entra)
+    await login.get_credentials_async()
+    entra.away = RuntimeError("a library's own")
+    asked = entra.asked
+    await asyncio.to_thread(eventually, lambda: entra.asked >= asked + 2, what="it tries again")
+    with pytest.raises(AuthenticationError, match="a library's own"):
+        await login.get_credentials_async()
+    entra.away = None
+    told = login.version
+    await asyncio.to_thread(eventually, lambda: login.version > told, what="a renewal")
     await login.aclose()
 
 
