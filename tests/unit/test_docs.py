@@ -241,3 +241,27 @@ def test_the_policies_shown_are_policies(page: Path) -> None:
     whole = next(block for block in blocks if block.startswith("admit:"))
     parts = [block for block in blocks if not block.startswith("admit:")]
     assert read_policy("\n".join([whole, *parts])).grants
+
+
+# --- events
+
+
+def events(service: str) -> set[str]:
+    """The dotted names that a service gives to a log, and those that both have from `shared`."""
+    found = set()
+    for path in [*(ROOT / service).rglob("*.py"), *(ROOT / "shared").rglob("*.py")]:
+        for node in ast.walk(ast.parse(text_of(path))):
+            if not (isinstance(node, ast.Call) and node.args):
+                continue
+            caller, name = ast.unparse(node.func), ast.unparse(node.args[0]).strip("f'\"").replace("{service}", service)
+            if caller == "event" or caller.startswith("log."):
+                assert re.fullmatch(rf"{service}(\.[a-z_]+)+", name), f"{path}:{node.lineno}: {name} is no event's name"
+                found.add(name)
+    return found
+
+
+def test_every_event_is_described_where_operators_look_and_no_other() -> None:
+    page = text_of(DOCS / "how-to" / "find-out-why.md")
+    table = page[page.index("| event | means |") :]
+    described = re.findall(r"`([a-z_.]+)`", "\n".join(line.split("|")[1] for line in table.splitlines()[2:]))
+    assert sorted(described) == sorted(events("gateway") | events("scorer"))
