@@ -1,47 +1,18 @@
-"""`python -m gateway`: reads the settings, starts one process or several."""
+"""`python -m gateway`: what may take a second to import comes after the first handlers of signals."""
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-import textwrap
 
-from gateway import server
-from gateway.settings import GatewaySettings
-from shared import logs
-from shared.settings import describe, read_or_exit
-
-PREFIX = "GATEWAY_"
-
-
-def _settings_help() -> str:
-    lines = ["settings are environment variables (default in brackets):", ""]
-    for variable, _, default, doc in describe(GatewaySettings, PREFIX):
-        lines.append(f"  {variable} [{default}]")
-        lines += textwrap.wrap(doc, 100, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join(lines)
+from shared.stop_signals import leave_at_once
 
 
 def main() -> int:
-    """Exit 0 after an orderly stop, 2 for settings or files that cannot be used."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gateway",
-        description="The scoregate gateway: identity, limits and contracts in front of the scorer.",
-        epilog=_settings_help(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args()
-    settings = read_or_exit(GatewaySettings, PREFIX, os.environ)
-    logs.configure("gateway", settings.log_format, settings.log_level)
-    try:
-        if settings.workers > 1:
-            return server.run_several(settings, os.environ)
-        server.run(settings)
-    except (OSError, ValueError) as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The exit code of `gateway.command`."""
+    leave_at_once()
+    from gateway.command import main  # noqa: PLC0415
+
+    return main(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from devkit.state import ROOT
 from tests.service.gateway_process import Start, gateways
 from tests.support import eventually
 
@@ -40,6 +42,30 @@ def test_sigterm_while_they_start_ends_all_of_them_with_0(start: Start, known: i
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     assert not [pid for pid in found if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize("service", ["gateway", "scorer"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_still_imports_ends_it_with_0_and_without_a_word(service: str, number: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", service],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "shared.stop_signals" in line:
+            break
+    # The next module that is imported comes after the handlers, and long before settings are read: they would end it with 2.
+    assert process.stderr.readline()
+    process.send_signal(number)
+    said, rest = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert said == ""
+    assert all(line.startswith("import time:") for line in rest.splitlines())
 
 
 def test_one_that_dies_is_started_again(start: Start) -> None:

@@ -23,7 +23,7 @@ ALLOWED = {
 ALSO = {"devkit/manifests": ("gateway.settings.", "scorer.settings.")}
 #: The layers of a service, outermost first: a module imports from its own layer and from those after it.
 LAYERS = (
-    ("__main__", "server"),  # processes and ports
+    ("__main__", "command", "server"),  # processes and ports
     ("app",),  # composition: knows everything
     ("routes", "middleware", "protocol"),
     ("shell",),  # I/O
