@@ -6,11 +6,11 @@ Labels are bounded: never a caller, a path or a version as it was sent.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -28,6 +28,17 @@ class Seconds(Collector):
         self._name, self._documentation, self._label = name, documentation, label
         self._counts: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
+
+    def observe_all(self, seconds_by_value: Mapping[str, float]) -> None:
+        """One time under each of these values of the label."""
+        for value, seconds in seconds_by_value.items():
+            try:
+                counts = self._counts[value]
+            except KeyError:
+                self.observe(value, seconds)
+                continue
+            counts[bisect_left(_SECONDS, seconds)] += 1
+            self._sums[value] += seconds
 
     def observe(self, value: str, seconds: float) -> None:
         """One time, under this value of the label."""
@@ -48,15 +59,33 @@ class Seconds(Collector):
         yield family
 
 
+class Counts(Collector):
+    """A counter of what happens on each request: for one thread, so without locks."""
+
+    def __init__(self, name: str, documentation: str, labels: tuple[str, ...]) -> None:
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def add(self, values: tuple[str, ...]) -> None:
+        """One, under these values of the labels."""
+        self._counts[values] = self._counts.get(values, 0) + 1
+
+    def collect(self) -> Iterable[Metric]:
+        """As Prometheus wants them."""
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, count in self._counts.items():
+            family.add_metric(values, count)
+        yield family
+
+
 class Metrics:
     """One registry per process; `GET /metrics` on the internal port shows it."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "scoregate_requests", "Scoring requests answered.", ["model", "status", "code"], registry=self.registry
-        )
+        self.requests = Counts("scoregate_requests", "Scoring requests answered.", ("model", "status", "code"))
+        self.registry.register(self.requests)
         self.stages = Seconds("scoregate_stage_seconds", "Time in each stage of a scoring request.", "stage")
         self.request_seconds = Seconds(
             "scoregate_request_seconds", "Time from a request's head to its answer.", "model"
@@ -101,14 +130,10 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.decisions = Counter(
-            "scoregate_limit_decisions",
-            "Requests admitted, or refused by which limit.",
-            ["outcome"],
-            registry=self.registry,
+        self.decisions = Counts(
+            "scoregate_limit_decisions", "Requests admitted, or refused by which limit.", ("outcome",)
         )
-
-        self._requests: dict[tuple[str, int, str], Counter] = {}
+        self.registry.register(self.decisions)
         self.heads_refused = Counter(
             "scoregate_heads_refused", "Requests refused for their head.", ["code"], registry=self.registry
         )
@@ -117,12 +142,8 @@ class Metrics:
 
     def answered(self, model: str, status: int, code: str, clock: Clock) -> None:
         """A scoring request is over; its clock has ended."""
-        counter = self._requests.get((model, status, code))
-        if counter is None:
-            counter = self._requests[model, status, code] = self.requests.labels(model, str(status), code)
-        counter.inc()
-        for stage, seconds in clock.spent_s.items():
-            self.stages.observe(stage, seconds)
+        self.requests.add((model, str(status), code))
+        self.stages.observe_all(clock.spent_s)
         self.request_seconds.observe(model, clock.total_s)
 
     # --- what `gateway.shell.admit` tells
@@ -137,7 +158,7 @@ class Metrics:
 
     def decided(self, outcome: str, *, shared: bool) -> None:  # noqa: ARG002
         """One request was admitted, or refused by a limit."""
-        self.decisions.labels(outcome).inc()
+        self.decisions.add((outcome,))
 
     # --- what the forwarder tells
 

@@ -70,7 +70,7 @@ class _Leaving:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def last(message: Any) -> None:
-            if self.leaving and message["type"] == "http.response.start":
+            if self.leaving and message["type"] in {"http.response.start", "http.response.whole"}:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 

@@ -23,6 +23,7 @@ Source of the form: the OIP v2 binary data extension (KServe, Triton).
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import sys
 from array import array
@@ -63,11 +64,11 @@ class TensorSpec:
     datatype: str
     text: bool = False
     vector: bool = False
+    #: Bytes per element.
+    width: int = dataclasses.field(init=False)
 
-    @property
-    def width(self) -> int:
-        """Bytes per element."""
-        return _WIDTH[self.datatype]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", _WIDTH[self.datatype])
 
 
 def tensor_specs(fields: Iterable[Field]) -> tuple[TensorSpec, ...]:
@@ -84,8 +85,7 @@ def tensor_specs(fields: Iterable[Field]) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """`rows` rows as one buffer per `TensorSpec`, in order. Immutable by convention: buffers are shared, never written."""
 
     rows: int
@@ -94,7 +94,7 @@ class Frame:
     @property
     def size_bytes(self) -> int:
         """Bytes of all buffers together."""
-        return sum(len(buffer) for buffer in self.buffers)
+        return sum(map(len, self.buffers))
 
 
 # --- values to buffers and back
@@ -332,8 +332,7 @@ def decode_request(specs: Sequence[TensorSpec], body: Buffer, header_length: int
     return frame, items
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """An answer as it came: who answered, the rows of the items that succeeded, and why the others did not."""
 
     model: str

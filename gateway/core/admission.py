@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import msgspec
+
 from gateway.core.gcra import Meter, scale
 from gateway.core.limits import Limits, Quota
 from shared.errors import PayloadTooLargeError, TooManyRequestsError
@@ -30,8 +32,7 @@ _REASONS: dict[Limit, str] = {
 # --- what is asked
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(msgspec.Struct, frozen=True):
     """One request's cost; with a `lease_ms` above 0 it also needs a place among the concurrent ones for that long."""
 
     rows: int
@@ -40,15 +41,13 @@ class Admit:
     lease_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """The request with this lease is over. An unknown or expired lease is no error."""
 
     lease_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """What one caller asks in one trip, decided in this order."""
 
     caller_key: str
@@ -59,8 +58,7 @@ class Group:
 # --- what is answered
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Where a caller stands after a decision: bucket levels (in the parts of their scale), quota used, leases held."""
 
     now_us: int
@@ -70,15 +68,13 @@ class Usage:
     in_flight: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """The cost has been charged; a lease, if one was asked for and limited, is held."""
 
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Nothing was charged. `wait_us`: the same request passes after that time if nothing else of this caller comes."""
 
     limit: Limit
@@ -94,8 +90,7 @@ class Refused:
 Decision = Admitted | Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One decision for each `Admit` of a group, in order, None for each `Release`."""
 
     decisions: tuple[Decision | None, ...]
@@ -125,8 +120,7 @@ class CounterStore(Protocol):
 # --- the rule
 
 
-@dataclass(frozen=True, slots=True)
-class _Now:
+class _Now(msgspec.Struct, frozen=True):
     """A caller's counters brought to one moment."""
 
     limits: Limits

@@ -6,15 +6,16 @@ for each request, so a remembered caller is never a remembered permission.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
+from msgspec.structs import force_setattr
 
 #: An app calls with its own permission (client credentials); a user calls through an app, with delegated scopes.
 Kind = Literal["app", "user"]
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True, cache_hash=True):
     """An authenticated app or user. All ids are lower-case GUIDs."""
 
     tenant: str
@@ -31,7 +32,8 @@ class Caller:
     #: Seconds since 1970, without leeway.
     expires_at_s: float
 
-    @property
-    def key(self) -> str:
-        """`tid/oid`, by which limits count. Both are GUIDs, so the separator cannot occur in either."""
-        return f"{self.tenant}/{self.subject}"
+    #: `tid/oid`, by which limits count. Both are GUIDs, so the separator cannot occur in either.
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "key", f"{self.tenant}/{self.subject}")

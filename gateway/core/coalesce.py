@@ -23,6 +23,8 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import msgspec
+
 from gateway.core.shares import Shares
 from shared.cost import Cost
 from shared.errors import OverloadedError
@@ -52,8 +54,7 @@ class Place:
     alone: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Item(Generic[Reply]):
+class Item(msgspec.Struct, Generic[Reply], eq=False):
     """One request's rows. `reply` is the shell's and is not looked at."""
 
     place: Place
@@ -70,8 +71,7 @@ class Item(Generic[Reply]):
         self.room = max(self.frame.rows, self.frame.size_bytes // _ROW_BYTES)
 
 
-@dataclass(slots=True, eq=False)
-class Batch(Generic[Reply]):
+class Batch(msgspec.Struct, Generic[Reply], eq=False):
     """What leaves together."""
 
     group: Hashable

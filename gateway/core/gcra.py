@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
+
 from gateway.core.limits import Limits, Rate
 
 #: Sums of two capacities stay exact in a double.
@@ -59,8 +61,7 @@ def scales(limits: Limits) -> tuple[Scale | None, Scale | None]:
     return scale(limits.calls) if limits.calls else None, scale(limits.rows) if limits.rows else None
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
+class Meter(msgspec.Struct, frozen=True):
     """One bucket: `level` parts at `at_us`, in a scale where a unit is `parts` (0: never used)."""
 
     level: int = 0

@@ -5,12 +5,12 @@ Everything here is a plain value: amounts are whole and positive, times are seco
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+
+class Rate(msgspec.Struct, frozen=True, cache_hash=True):
     """At most `burst` at once and `amount` per `period_s` seconds in the long run (GCRA)."""
 
     amount: int
@@ -18,8 +18,7 @@ class Rate:
     burst: int
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True, cache_hash=True):
     """At most `amount` calls or rows in each fixed window of `window_s` seconds."""
 
     amount: int
@@ -27,8 +26,7 @@ class Quota:
     counts: Literal["calls", "rows"]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, cache_hash=True):
     """All that bounds one caller."""
 
     calls: Rate | None = None

@@ -15,8 +15,10 @@ field: the caller's own entry, its client app's entry, the first grant it holds 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec.structs import replace
 
 from gateway.core.caller import Caller
 from gateway.core.claims import REALM, Admission

@@ -26,6 +26,18 @@ def fields(limits: Limits, usage: Usage) -> dict[str, str]:
     return {"RateLimit-Policy": policy, "RateLimit": limit_field(limits, usage)} if policy else {}
 
 
+def encoded(limits: Limits, usage: Usage) -> tuple[tuple[bytes, bytes], ...]:
+    """As `fields`, ready to be sent."""
+    policy = _encoded_policy(limits)
+    return (policy, (b"ratelimit", limit_field(limits, usage).encode())) if policy else ()
+
+
+@lru_cache(maxsize=1024)
+def _encoded_policy(limits: Limits) -> tuple[bytes, bytes] | None:
+    policy = policy_field(limits)
+    return (b"ratelimit-policy", policy.encode()) if policy else None
+
+
 @lru_cache(maxsize=1024)
 def policy_field(limits: Limits) -> str:
     """What is allowed: `"calls";q=100;w=3600`. A burst other than the amount is `scoregate-burst`."""

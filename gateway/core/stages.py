@@ -6,8 +6,10 @@ time that passed here, so no stage is ever negative. Pure: takes `now`, in secon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
+
+import msgspec
 
 from shared.stages import NO_TIMES, Times
 
@@ -17,8 +19,12 @@ STAGES: Final = ("authenticate", "admit", "read", "validate", "wait", "hop", "qu
 WAIT_STEP_MS: Final = 5
 
 
-@dataclass(slots=True)
-class Trip:
+_WAIT: Final = STAGES.index("wait")
+_in_order = itemgetter(*STAGES)
+_ALL: Final = ", ".join(f"{stage};dur=%{'d' if stage == 'wait' else '.2f'}" for stage in STAGES).encode()
+
+
+class Trip(msgspec.Struct, eq=False):
     """A request's way to a scorer: when its (first) batch left and its answer was back, 0 while it is not so."""
 
     left_s: float = 0.0
@@ -44,8 +50,11 @@ class Clock:
 
     def enter(self, stage: str, now: float) -> None:
         """The stage that was ends, this one begins."""
-        self.spent_s[self._stage] = self.spent_s.get(self._stage, 0.0) + max(0.0, now - self._at_s)
-        self._at_s = max(now, self._at_s)
+        if now > self._at_s:
+            self.spent_s[self._stage] = self.spent_s.get(self._stage, 0.0) + (now - self._at_s)
+            self._at_s = now
+        elif self._stage not in self.spent_s:
+            self.spent_s[self._stage] = 0.0
         self._stage = stage
 
     def end(self, now: float) -> None:
@@ -89,6 +98,10 @@ class MarkedClock(Clock):
 
 def server_timing(spent_s: dict[str, float]) -> bytes:
     """The value of `Server-Timing` (W3C), in milliseconds, in the order of life."""
+    if len(spent_s) == len(STAGES):  # a request that was scored
+        ms = [1000 * seconds for seconds in _in_order(spent_s)]
+        ms[_WAIT] = WAIT_STEP_MS * round(ms[_WAIT] / WAIT_STEP_MS)
+        return _ALL % tuple(ms)
     parts = []
     for stage in STAGES:
         if (seconds := spent_s.get(stage)) is None:

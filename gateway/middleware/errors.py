@@ -23,6 +23,7 @@ from shared.errors import MethodNotAllowedError, NotFoundError, ScoregateError
 log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 MAX_PROBLEMS = 100
+_STARTS = frozenset({"http.response.start", "http.response.whole"})
 MOST_LOGGED_PER_S = 100
 
 
@@ -115,7 +116,7 @@ class Errors:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
+            started = started or message["type"] in _STARTS
             await send(message)
 
         try:

@@ -34,7 +34,7 @@ from gateway.shell.admit import Admission
 from gateway.shell.authenticate import Authenticator
 from gateway.shell.body import ClientDisconnectedError, read_body
 from gateway.shell.coalesce import Forwarder, Waiting
-from gateway.shell.compress import compressed
+from gateway.shell.compress import LEAST_BYTES, compressed
 from gateway.shell.edge import EdgeLimiter
 from gateway.shell.pods import PodClient
 from shared.deadline import CLIENT_TIMEOUT_HEADER, parse_timeout_ms
@@ -51,8 +51,11 @@ from shared.errors import (
 from shared.wire import Frame, WireError
 
 Headers = list[tuple[bytes, bytes]]
+#: The ASGI extension of `gateway.protocol`: an answer in one message.
+WHOLE_ANSWER = "http.response.whole"
 #: Of a model's name and of a version: no longer one exists, and messages repeat what was asked for.
 MAX_NAME = 63
+_TIMEOUT = CLIENT_TIMEOUT_HEADER.encode()
 #: Of what `authorise` remembers.
 MAX_ASKED = 10_000
 
@@ -221,8 +224,11 @@ class Pipeline:
             self._served.take(known.key, 1)
             caller = known
             out_headers, body = await self._score(form, asked, scope, headers, receive, clock)
-            await send({"type": "http.response.start", "status": 200, "headers": out_headers})
-            await send({"type": "http.response.body", "body": body})
+            if WHOLE_ANSWER in scope.get("extensions", ()):
+                await send({"type": WHOLE_ANSWER, "status": 200, "headers": out_headers, "body": body})
+            else:
+                await send({"type": "http.response.start", "status": 200, "headers": out_headers})
+                await send({"type": "http.response.body", "body": body})
             status, code = 200, "ok"
         except ScoregateError as error:
             status, code = error.status, error.reason
@@ -250,7 +256,8 @@ class Pipeline:
         self.forwarder.check(asked.place, deadline_s)
         form.content_type(headers)
         within_s = min(self.settings.body_timeout_s, timeout_ms / 1000)
-        frame, wanted = await self._read(form, asked, headers, receive, within_s, clock)
+        is_here = "body_is_here" in scope["state"]
+        frame, wanted = await self._read(form, asked, headers, receive, within_s, clock, is_here=is_here)
         clock.enter("admit", time.monotonic())
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
         with await self.admission.admit(key, limits, rows=contract.cost_rows(frame), lease_ms=lease_ms) as ticket:
@@ -274,15 +281,18 @@ class Pipeline:
                 out, content = await in_steps(form.write(contract, answer, wanted))
             except WireError as error:
                 raise UpstreamError from error
-        encoding, content = await compressed(content, headers.get(b"accept-encoding", b""))
-        out += encoding
-        out.append((b"content-length", str(len(content)).encode()))
-        out.append((b"x-request-id", request.encode()))
-        out.append((b"cache-control", b"no-store"))
-        out += [(name.lower().encode(), value.encode()) for name, value in ticket.headers.items()]
+        if len(content) >= LEAST_BYTES:
+            encoding, content = await compressed(content, headers.get(b"accept-encoding", b""))
+            out += encoding
         clock.end(time.monotonic())
-        out.append((b"server-timing", server_timing(clock.spent_s)))
-        return out, content
+        return [
+            *out,
+            (b"content-length", b"%d" % len(content)),
+            (b"x-request-id", request.encode()),
+            (b"cache-control", b"no-store"),
+            *ticket.fields,
+            (b"server-timing", server_timing(clock.spent_s)),
+        ], content
 
     async def _read(
         self,
@@ -292,16 +302,24 @@ class Pipeline:
         receive: Receive,
         within_s: float,
         clock: Clock,
+        *,
+        is_here: bool,
     ) -> tuple[Frame, Any]:
         """The body's rows, and what `Form.write` needs to know of the request."""
         key, limits = asked.caller.key, asked.grant.limits
         clock.enter("read", time.monotonic())
         with self._bodies.of(key) as room:
             try:
-                with self._uploads.sending(key, limits, within_s=within_s):
+                if is_here:
                     body = await read_body(
-                        receive, headers, limit=self.settings.max_body_bytes, within_s=within_s, hold=room.hold
-                    )
+                        receive, headers, limit=self.settings.max_body_bytes, within_s=within_s, hold=room.hold,
+                        is_here=True,
+                    )  # fmt: skip
+                else:
+                    with self._uploads.sending(key, limits, within_s=within_s):
+                        body = await read_body(
+                            receive, headers, limit=self.settings.max_body_bytes, within_s=within_s, hold=room.hold
+                        )
                 clock.enter("validate", time.monotonic())
                 frame, wanted = await in_steps(form.read(asked.contract, body, headers))
             except (InvalidDataError, MalformedRequestError, PayloadTooLargeError):
@@ -312,7 +330,7 @@ class Pipeline:
         return frame, wanted
 
     def _timeout_ms(self, headers: dict[bytes, bytes], grant: Grant) -> int:
-        text = headers.get(CLIENT_TIMEOUT_HEADER.encode())
+        text = headers.get(_TIMEOUT)
         if text is None:
             return grant.rules.timeout_ms or self.settings.default_timeout_ms
         try:

@@ -14,9 +14,9 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, Self
 
+import msgspec
 import structlog
 
 from gateway.core import ratelimit_fields
@@ -54,6 +54,7 @@ IDLE_S = 15.0
 STEADY_S = 10.0
 
 log = structlog.get_logger("gateway.limits")
+Fields = Sequence[tuple[bytes, bytes]]
 
 
 class Observer(Protocol):
@@ -88,10 +89,10 @@ class Ticket:
     A context manager: leaving it releases. Releasing twice is no error.
     """
 
-    __slots__ = ("_give_back", "headers")
+    __slots__ = ("_give_back", "fields")
 
-    def __init__(self, headers: dict[str, str], give_back: Callable[[], None] | None = None) -> None:
-        self.headers = headers
+    def __init__(self, fields: Fields = (), give_back: Callable[[], None] | None = None) -> None:
+        self.fields = fields
         self._give_back = give_back
 
     def release(self) -> None:
@@ -107,8 +108,7 @@ class Ticket:
         self.release()
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     caller_key: str
     limits: Limits
     ask: Admit | Release
@@ -203,17 +203,17 @@ class Admission:
         if limits.concurrent is None:
             lease_ms = 0
             if limits.calls is None and limits.rows is None and limits.quota is None:
-                return Ticket({})
+                return Ticket()
         ask = Admit(rows, calls, lease_ms, next(self._lease_ids) if lease_ms > 0 else "")
         decision, shared = await self._decide(caller_key, limits, ask)
-        headers = ratelimit_fields.fields(limits, decision.usage)
         if isinstance(decision, Refused):
             self._observer.decided(decision.limit, shared=shared)
-            raise refusal(limits, decision, headers)
+            raise refusal(limits, decision, ratelimit_fields.fields(limits, decision.usage))
         self._observer.decided("admitted", shared=shared)
+        fields = ratelimit_fields.encoded(limits, decision.usage)
         if lease_ms == 0:
-            return Ticket(headers)
-        return Ticket(headers, lambda: self._give_back(caller_key, limits, ask.lease_id, shared=shared))
+            return Ticket(fields)
+        return Ticket(fields, lambda: self._give_back(caller_key, limits, ask.lease_id, shared=shared))
 
     # --- deciding
 

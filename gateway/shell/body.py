@@ -38,10 +38,12 @@ async def read_body(
     limit: int,
     within_s: float,
     hold: Callable[[int], None] = lambda _: None,
+    is_here: bool = False,
 ) -> bytes:
     """The whole body, inflated if `Content-Encoding: gzip`; at most `limit` bytes, both as sent and inflated.
 
     `headers` are the scope's (names in lower case). `hold` is told of so many bytes more before they are kept, and may raise.
+    With `is_here` all of it has come: nothing is waited for.
     Raises PayloadTooLargeError, RequestTimeoutError after `within_s`
     seconds in all, UnsupportedMediaTypeError for another encoding, MalformedRequestError for broken gzip,
     ClientDisconnectedError.
@@ -54,6 +56,8 @@ async def read_body(
         )
     if length > limit:
         raise _too_large(limit)
+    if is_here and encoding == b"identity":
+        return await _plain(receive, limit, hold)
     try:
         async with asyncio.timeout(within_s):
             if encoding in (b"gzip", b"x-gzip"):

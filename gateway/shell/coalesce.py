@@ -11,8 +11,8 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from gateway.core.coalesce import Batch, Coalescer, Item, Place
@@ -37,8 +37,7 @@ log = structlog.get_logger(__name__)
 _UNTRACED: contextlib.AbstractContextManager[str | None] = contextlib.nullcontext()
 
 
-@dataclass(slots=True, eq=False)
-class Waiting:
+class Waiting(msgspec.Struct, eq=False):
     """A caller that waits: its contract, the pods that have the version, the id of its request."""
 
     contract: Contract
@@ -46,7 +45,7 @@ class Waiting:
     request_id: str
     answer: asyncio.Future[Frame]
     retry: bool
-    trip: Trip = field(default_factory=Trip)
+    trip: Trip = msgspec.field(default_factory=Trip)
     trace: Trace | None = None
 
 

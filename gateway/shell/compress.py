@@ -23,7 +23,7 @@ def takes_gzip(accept_encoding: bytes) -> bool:
 
 
 async def compressed(body: bytes, accept_encoding: bytes) -> tuple[Headers, bytes]:
-    """The body to send and the headers that say what became of it: none for a small one."""
+    """The body to send and the headers that say what became of it: none for one smaller than `LEAST_BYTES`."""
     if len(body) < LEAST_BYTES:
         return [], body
     vary = (b"vary", b"accept-encoding")

@@ -30,6 +30,8 @@ class _Known:
 
     counters: Counters = field(default_factory=Counters)
     shared: bool = False
+    #: Under these limits the last decision left room in rates and quota; they only gain by time.
+    roomy: Limits | None = None
 
 
 class MemoryCounterStore:
@@ -74,7 +76,7 @@ class MemoryCounterStore:
     def decide_now(self, group: Group) -> Answer:
         """Decides and charges here."""
         known = self._get(group.caller_key)
-        known.shared = False
+        known.shared, known.roomy = False, None
         now_us = self.now_us()
         decisions: list[Decision | None] = []
         for ask in group.asks:
@@ -114,7 +116,14 @@ class MemoryCounterStore:
         counters.calls = Meter(last.calls_level, last.now_us - calls.tick_us + 1, calls.parts) if calls else Meter()
         counters.rows = Meter(last.rows_level, last.now_us - rows.tick_us + 1, rows.parts) if rows else Meter()
         counters.quota_used = last.quota_used
-        counters.quota_window = last.now_us // (group.limits.quota.window_s * 1_000_000) if group.limits.quota else 0
+        quota = group.limits.quota
+        counters.quota_window = last.now_us // (quota.window_s * 1_000_000) if quota else 0
+        roomy = (
+            (calls is None or last.calls_level + calls.parts <= calls.capacity)
+            and (rows is None or last.rows_level + rows.parts <= rows.capacity)
+            and (quota is None or last.quota_used < quota.amount)
+        )
+        known.roomy = group.limits if roomy else None
 
     def peek(self, caller_key: str, limits: Limits, *, shared: bool) -> Refused | None:
         """Whether this caller's least request (one call, one row) is known to be refused; charges nothing.
@@ -123,6 +132,8 @@ class MemoryCounterStore:
         """
         known = self._known.get(caller_key)
         if known is None or (shared and not known.shared):
+            return None
+        if known.roomy is limits and (limits.concurrent is None or len(known.counters.leases) < limits.concurrent):
             return None
         return known.counters.peek(limits, Admit(rows=1, lease_ms=1), self.now_us())
 

@@ -84,6 +84,7 @@ class PodClient:
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._looks: dict[str, asyncio.Task[None]] = {}
+        self._slots: dict[frozenset[str] | None, int] = {}  # as asked for, of the pods and workers there are now
         self._owed = Owed(self._ping, self._fell_silent)
         self._token = ""
         self._token_of = -math.inf
@@ -113,8 +114,11 @@ class PodClient:
 
     def slots(self, having: frozenset[str] | None = None) -> int:
         """Batches to have away at once, at all pods or at those: what their workers run, and half as many on the way to them."""
-        pods = self.pods.by_address
-        return max(1, sum(p.workers + (p.workers + 1) // 2 for a, p in pods.items() if having is None or a in having))
+        slots = self._slots.get(having)
+        if slots is None:
+            pods = [p for a, p in self.pods.by_address.items() if having is None or a in having]
+            slots = self._slots[having] = max(1, sum(p.workers + (p.workers + 1) // 2 for p in pods))
+        return slots
 
     def _bearer(self) -> str:
         now = time.time()
@@ -242,6 +246,7 @@ class PodClient:
         addresses = [a for found in await asyncio.gather(*map(self._resolve, self._urls)) for a in found]
         if addresses:
             self.pods.keep(addresses)
+            self._slots.clear()
             self._owed.keep(set(addresses))
         for address, pod in self.pods.by_address.items():
             if address not in self._looks:
@@ -308,6 +313,7 @@ class PodClient:
                     fresh = _catalogue.decode(body)
                     self._catalogues[pod.address] = (response.headers.get("ETag", ""), fresh, time.monotonic())
                     pod.workers = fresh.workers
+                    self._slots.clear()
                     self.ever_had_catalogue = True
                 else:
                     log.warning("gateway.pod.catalogue_refused", pod=pod.address, status=response.status)

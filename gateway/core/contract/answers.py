@@ -62,6 +62,7 @@ class RowWriter:
     def __init__(self, fields: Sequence[Field], kind: str) -> None:
         self._fields = fields
         self._vector = kind == "vector" and len(fields) == 1
+        self._doubles = self._vector and fields[0].type is Type.DOUBLE
         self._row: Any = None
         names = {f"c{index}": field.name for index, field in enumerate(fields)}
         try:
@@ -72,18 +73,22 @@ class RowWriter:
 
     def elements(self, frame: Frame) -> bytes:
         """`24.1,…` or `{"fit":24.1,…},…`, without the brackets."""
+        if self._doubles:
+            return _encode(memoryview(frame.buffers[0]).cast("B").cast("d").tolist())[1:-1]
         columns = columns_of(self._fields, frame)
         rows: Sequence[Any] | Iterator[Any] = columns[0] if self._vector else list(map(self._row, *columns))
         return _encode(rows)[1:-1]
 
 
+def answer_head(model: str, version: str) -> bytes:
+    """`{"model":…,"version":…,"predictions":[`."""
+    return b'{"model":%b,"version":%b,"predictions":[' % (_encode(model), _encode(version))
+
+
 def encode_v1_steps(contract: Contract, frame: Frame) -> Steps[bytes]:
     """The body of the answer; raises WireError where the scorer's columns are not the signature's."""
     check_columns(contract.output_specs, frame)
-    head = b'{"model":%b,"version":%b,"predictions":[' % (
-        _encode(contract.entry.model),
-        _encode(contract.entry.version),
-    )
+    head = contract.answer_head
     if frame.rows * len(contract.output_specs) <= STEP_VALUES:
         return b"%b%b]}" % (head, contract.row_writer.elements(frame))
     parts = []

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
-from gateway.core.contract.answers import RowWriter, encode_v1_steps
+from gateway.core.contract.answers import RowWriter, answer_head, encode_v1_steps
 from gateway.core.contract.forms import Buffers, UnfitError, colons_in, form_of, with_negative_zeros
 from gateway.core.contract.oip_answer import encode_v2_steps
 from gateway.core.contract.oip_request import Forms, OipReader, OipRequest, parse_fast
@@ -58,6 +58,8 @@ class Contract:
         self.output_position = {field.name: index for index, field in enumerate(self.outputs)}
         #: Where each output's buffers begin in a frame, and where the last one's end.
         self.output_starts = tuple(accumulate((2 if f.type is Type.STRING else 1 for f in self.outputs), initial=0))
+        #: How each `/v1` answer begins.
+        self.answer_head = answer_head(entry.model, entry.version)
         self.row_writer = RowWriter(self.outputs, entry.signature.kind)
         self.position = {field.name: index for index, field in enumerate(self.inputs)}
         self.lists: tuple[Callable[[bytes], list[Any]], ...] = tuple(
