@@ -85,7 +85,6 @@ class ProtectProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.timeout_keep_alive = self.idle_timeout_s  # type: ignore[assignment]
         self._input = _IDLE
         self._all_read = False  # OVER, and the client has nothing more to say
         self._closing = False
@@ -95,6 +94,7 @@ class ProtectProtocol(HttpToolsProtocol):
         self._upgrading = False
         self._with_head = False  # what comes now came together with its request's head
         self._unsent = 0
+        self._idle_since_s = 0.0
         self._timers: dict[str, TimerHandle] = {}
 
     @staticmethod
@@ -127,7 +127,6 @@ class ProtectProtocol(HttpToolsProtocol):
         """Feeds the parser in slices, and counts what it does not hand out."""
         if self._over:
             return
-        self._unset_keepalive_if_required()
         self._with_head = False
         for at in range(0, len(data), _SLICE_BYTES):
             piece = data if len(data) <= _SLICE_BYTES else data[at : at + _SLICE_BYTES]
@@ -179,8 +178,8 @@ class ProtectProtocol(HttpToolsProtocol):
         if self._upgrading:
             return
         self._input = _HEAD
-        self._head_bytes = self._fields = 0
-        self._count(0)
+        self._head_bytes = self._fields = self._unseen = 0
+        self._progress = True
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -188,7 +187,7 @@ class ProtectProtocol(HttpToolsProtocol):
         if self._upgrading:
             return
         self._count(len(url))
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A whole field. After the body it is a trailer: counted, and dropped."""
@@ -215,8 +214,10 @@ class ProtectProtocol(HttpToolsProtocol):
         if self._upgrading:
             self._upgrading = False
             return
-        self._count(0)
-        self._cancel("head")
+        self._progress = True
+        self._unseen = 0
+        if self._timers:
+            self._cancel("head")
         if len(self.pipeline) >= MAX_PIPELINED:
             self._stop(MalformedRequestError(f"More than {MAX_PIPELINED} requests wait on this connection."))
         state = self.scope["state"]
@@ -279,8 +280,10 @@ class ProtectProtocol(HttpToolsProtocol):
         """The request is whole. After `Connection: close` nothing more is read."""
         if self._upgrading:  # only for the parser that expects another protocol
             return
-        self._count(0)
-        self._cancel("drain")
+        self._progress = True
+        self._unseen = 0
+        if self._timers:
+            self._cancel("drain")
         super().on_message_complete()
         if self._with_head:
             self.cycle.scope["state"]["body_is_here"] = True
@@ -354,11 +357,17 @@ class ProtectProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Starts the next request or waits for one, as uvicorn does; a refusal that waited for its turn is answered."""
+        self.server_state.total_requests += 1
         if self._refusal is not None and not self.pipeline:
-            self.server_state.total_requests += 1
             self._answer()
             return
-        super().on_response_complete()
+        if self.closing:
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._await_request()
         if self._input is _BODY and self.cycle.response_complete:
             self._start("drain", self.drain_timeout_s, self.transport.close)
 
@@ -418,8 +427,20 @@ class ProtectProtocol(HttpToolsProtocol):
     # --- time
 
     def _await_request(self) -> None:
+        """The connection is idle from now on. One timer looks after it, however many requests come and go meanwhile."""
+        self._idle_since_s = time.monotonic()
         if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(self.idle_timeout_s, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = self.loop.call_later(self.idle_timeout_s, self._idle_overdue)
+
+    def _idle_overdue(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._input is not _IDLE or not (self.cycle is None or self.cycle.response_complete):
+            return  # the end of what is being served begins another wait
+        left_s = self._idle_since_s + self.idle_timeout_s - time.monotonic()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self._idle_overdue)
+        else:
+            self.transport.close()
 
     def _start(self, name: str, after_s: float, then: Callable[[], None]) -> None:
         """A timer, unless it runs already."""

@@ -17,7 +17,7 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -68,13 +68,16 @@ class _Leaving:
         self._app = app
         self.leaving = False
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        """Not a coroutine of its own: each would be resumed as often as what it awaits."""
+
         async def last(message: Any) -> None:
             if self.leaving and message["type"] in {"http.response.start", "http.response.whole"}:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
-        await self._app(scope, receive, last)
+        answering: Awaitable[None] = self._app(scope, receive, last)
+        return answering
 
 
 def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
@@ -104,6 +107,7 @@ def _server(app: Any, drain_s: float, **options: Any) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
+            interface="asgi3",
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -77,11 +77,10 @@ class Batch(msgspec.Struct, Generic[Reply], eq=False):
     group: Hashable
     items: list[Item[Reply]]
     left_at_s: float
+    rows: int = 0  # of all items
 
-    @property
-    def rows(self) -> int:
-        """Rows of all items."""
-        return sum(item.frame.rows for item in self.items)
+    def __post_init__(self) -> None:
+        self.rows = sum([item.frame.rows for item in self.items])
 
     @property
     def deadline_s(self) -> float:

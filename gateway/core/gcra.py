@@ -56,6 +56,7 @@ def scale(rate: Rate) -> Scale:
     raise ValueError("a rate of so many in so long cannot be counted exactly")
 
 
+@lru_cache(maxsize=1024)
 def scales(limits: Limits) -> tuple[Scale | None, Scale | None]:
     """The scales of calls and of rows. Raises ValueError as `scale` does: call it when a policy is read."""
     return scale(limits.calls) if limits.calls else None, scale(limits.rows) if limits.rows else None

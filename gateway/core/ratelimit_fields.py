@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gateway.core.admission import Usage
-from gateway.core.gcra import scale
+from gateway.core.gcra import Scale, scales
 from gateway.core.limits import Limits, Rate
 
 DRAFT = "draft-ietf-httpapi-ratelimit-headers-11"
@@ -57,10 +57,11 @@ def policy_field(limits: Limits) -> str:
 def limit_field(limits: Limits, usage: Usage) -> str:
     """What is left: `"calls";r=57;t=36`. `t`: whole seconds, rounded up, until there is one more (quota: all of it)."""
     items = []
-    if limits.calls:
-        items.append(_left("calls", limits.calls, usage.calls_level))
-    if limits.rows:
-        items.append(_left("rows", limits.rows, usage.rows_level))
+    calls, rows = scales(limits)
+    if calls:
+        items.append(_left("calls", calls, usage.calls_level))
+    if rows:
+        items.append(_left("rows", rows, usage.rows_level))
     if limits.concurrent is not None:
         items.append(f'"concurrent";r={max(0, limits.concurrent - usage.in_flight)}')
     if limits.quota:
@@ -74,6 +75,5 @@ def _burst(rate: Rate) -> str:
     return f";scoregate-burst={rate.burst}" if rate.burst != rate.amount else ""
 
 
-def _left(name: str, rate: Rate, level: int) -> str:
-    by = scale(rate)
+def _left(name: str, by: Scale, level: int) -> str:
     return f'"{name}";r={by.left(level)};t={-(-by.next_us(level) // 1_000_000)}'

@@ -99,9 +99,9 @@ class MarkedClock(Clock):
 def server_timing(spent_s: dict[str, float]) -> bytes:
     """The value of `Server-Timing` (W3C), in milliseconds, in the order of life."""
     if len(spent_s) == len(STAGES):  # a request that was scored
-        ms = [1000 * seconds for seconds in _in_order(spent_s)]
-        ms[_WAIT] = WAIT_STEP_MS * round(ms[_WAIT] / WAIT_STEP_MS)
-        return _ALL % tuple(ms)
+        times = [1000 * seconds for seconds in _in_order(spent_s)]
+        times[_WAIT] = WAIT_STEP_MS * round(times[_WAIT] / WAIT_STEP_MS)
+        return _ALL % tuple(times)
     parts = []
     for stage in STAGES:
         if (seconds := spent_s.get(stage)) is None:

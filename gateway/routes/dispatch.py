@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,18 +14,16 @@ class Dispatch:
         self._router = router
         self._scores = scores
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`/{interface}/models/{model}[/versions/{version}]/{verb}`."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """`/{interface}/models/{model}[/versions/{version}]/{verb}`. No coroutine of its own, to be resumed for nothing."""
         parts: list[str] = scope["path"].split("/")
         score = self._scores.get((parts[1], parts[-1])) if len(parts) in {5, 7} else None
         if score is None or scope["method"] != "POST" or parts[2] != "models" or not parts[3]:
-            await self._router(scope, receive, send)
-            return
+            return self._router(scope, receive, send)
         params = {"model": parts[3]}
         if len(parts) == 7:
             if parts[4] != "versions" or not parts[5]:
-                await self._router(scope, receive, send)
-                return
+                return self._router(scope, receive, send)
             params["version"] = parts[5]
         scope["path_params"] = params
-        await score(scope, receive, send)
+        return score(scope, receive, send)

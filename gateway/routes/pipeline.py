@@ -167,8 +167,8 @@ class Pipeline:
 
     def authorise(self, caller: Caller, model: str, version: str | None) -> Asked:
         """The grant, and the version that will answer: resolved once, here. Remembered until the index changes."""
-        if self._asked_of is not self.index or len(self._asked) >= MAX_ASKED:
-            self._asked_of = self.index
+        if self._asked_of is not self.pods.index or len(self._asked) >= MAX_ASKED:
+            self._asked_of = self.pods.index
             self._asked.clear()
         asked = self._asked.get((caller, model, version))
         if asked is None:
@@ -182,7 +182,8 @@ class Pipeline:
         model, version, digest = entry.model, entry.version, entry.digest
 
         def pods() -> frozenset[str]:
-            now = self.index.models[model].versions.get(version) if model in self.index.models else None
+            models = self.pods.index.models
+            now = models[model].versions.get(version) if model in models else None
             if now is None:  # retracted meanwhile: pods go on serving it for those it was promised to
                 return served.pods
             return now.pods if now.entry.digest == digest else frozenset()
@@ -256,7 +257,7 @@ class Pipeline:
         self.forwarder.check(asked.place, deadline_s)
         form.content_type(headers)
         within_s = min(self.settings.body_timeout_s, timeout_ms / 1000)
-        is_here = "body_is_here" in scope["state"]
+        is_here = "body_is_here" in scope["state"] and b"content-encoding" not in headers
         frame, wanted = await self._read(form, asked, headers, receive, within_s, clock, is_here=is_here)
         clock.enter("admit", time.monotonic())
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
@@ -308,25 +309,32 @@ class Pipeline:
         """The body's rows, and what `Form.write` needs to know of the request."""
         key, limits = asked.caller.key, asked.grant.limits
         clock.enter("read", time.monotonic())
-        with self._bodies.of(key) as room:
-            try:
-                if is_here:
-                    body = await read_body(
-                        receive, headers, limit=self.settings.max_body_bytes, within_s=within_s, hold=room.hold,
-                        is_here=True,
-                    )  # fmt: skip
-                else:
-                    with self._uploads.sending(key, limits, within_s=within_s):
-                        body = await read_body(
-                            receive, headers, limit=self.settings.max_body_bytes, within_s=within_s, hold=room.hold
-                        )
+        limit = self.settings.max_body_bytes
+        try:
+            if is_here:
+                body = await read_body(receive, headers, limit=limit, within_s=within_s, is_here=True)
                 clock.enter("validate", time.monotonic())
-                frame, wanted = await in_steps(form.read(asked.contract, body, headers))
-            except (InvalidDataError, MalformedRequestError, PayloadTooLargeError):
-                # Refused data costs one call and no rows, so that nobody can have unlimited work done by sending nonsense.
-                clock.enter("admit", time.monotonic())
-                (await self.admission.admit(key, limits, rows=0)).release()
-                raise
+                # Of most no step is left after the first, so they never wait and need no room.
+                steps = form.read(asked.contract, body, headers)
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    found: tuple[Frame, Any] = stop.value
+                    return found
+                with self._bodies.of(key) as room:
+                    room.hold(len(body))
+                    frame, wanted = await in_steps(steps)
+            else:
+                with self._bodies.of(key) as room:
+                    with self._uploads.sending(key, limits, within_s=within_s):
+                        body = await read_body(receive, headers, limit=limit, within_s=within_s, hold=room.hold)
+                    clock.enter("validate", time.monotonic())
+                    frame, wanted = await in_steps(form.read(asked.contract, body, headers))
+        except (InvalidDataError, MalformedRequestError, PayloadTooLargeError):
+            # Refused data costs one call and no rows, so that nobody can have unlimited work done by sending nonsense.
+            clock.enter("admit", time.monotonic())
+            (await self.admission.admit(key, limits, rows=0)).release()
+            raise
         return frame, wanted
 
     def _timeout_ms(self, headers: dict[bytes, bytes], grant: Grant) -> int:

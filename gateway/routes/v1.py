@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 from starlette.requests import Request
@@ -48,9 +49,9 @@ class Score:
         self._pipeline = pipeline
         self._form = form
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        await self._pipeline.score(self._form, scope, receive, send)
+        return self._pipeline.score(self._form, scope, receive, send)
 
 
 def v1_routes(pipeline: Pipeline) -> list[Route]:
