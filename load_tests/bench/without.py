@@ -62,7 +62,7 @@ class Boundless(Admission):
 
     def __init__(self) -> None:
         super().__init__(None)
-        self._ticket = Ticket({})
+        self._ticket = Ticket()
 
     def precheck(self, caller_key: str, limits: Limits) -> None:
         """Nobody is over a limit."""
