@@ -28,6 +28,12 @@ def example_rows(
     return rows
 
 
+def example_inputs(inputs: Sequence[Field], columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The same of a function: a list where the input is a vector, else a single value."""
+    values = {field.name: [_value(field, value) for value in columns[field.name]] for field in inputs}
+    return {field.name: values[field.name] if field.vector else values[field.name][0] for field in inputs}
+
+
 def _value(field: Field, value: Any) -> Any:
     if value in {"Inf", "-Inf"} and field.type in {Type.DOUBLE, Type.DATE, Type.DATETIME}:
         return math.inf

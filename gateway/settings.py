@@ -109,7 +109,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         Annotated[float, Meta(ge=0, le=300)],
         Doc("After SIGTERM: unready but still serving, in seconds, so that routing follows."),
     ] = 0.0
-    drain_s: Annotated[Seconds, Doc("After that: the longest wait for requests in flight, in seconds.")] = 30.0
+    drain_s: Annotated[
+        Seconds, Doc("After that: the longest wait for requests in flight, in seconds; one may last 60.")
+    ] = 65.0
     log_format: Annotated[Literal["json", "console"], Doc("json or console.")] = "json"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("debug, info, warning or error.")] = "info"
     otel_endpoint: OtelEndpoint = None

@@ -113,7 +113,7 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             " GATEWAY_CATALOGUE_POLL_S and 5 s more where others are to take over"
         ),
     ] = 0.0
-    drain_s: Annotated[Seconds, Doc("seconds for requests in flight after that")] = 25.0
+    drain_s: Annotated[Seconds, Doc("seconds for requests in flight after that; one may last 60")] = 65.0
     log_format: Annotated[Literal["json", "console"], Doc("json or console")] = "json"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("debug, info, warning or error")] = "info"
     pod_name: Annotated[str, Doc("name of this pod in the catalogue; empty: the host's name")] = ""

@@ -77,7 +77,7 @@ def capacity(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
-    """Find the knee: the highest rate at which the 95th percentile keeps its target and nothing fails.
+    """Find the knee of a model of rows: the highest rate at which the 95th percentile keeps its target and nothing fails.
 
     Sends requests at fixed rates (an open loop), each answer compared with the one that an idle service gave; doubles
     the rate, then narrows down to 10 %. Then: where the time went, and workers and pods for the rates you want. Raise
@@ -93,6 +93,10 @@ def capacity(
     gateways, scorers = internal_addresses(connection.stack, gateway or [], scorer or [])
     with connection.client() as client, Watcher(gateways, scorers) as watcher:
         described = client.model(model, version)
+        if described.signature.is_function:
+            raise UsageError(
+                f"{model} is a function: capacity is measured of models of rows only, by requests of so many rows"
+            )
         shots = _shots(client, described, data, rows)
         say(
             f"{model} {described.version}, {rows} rows a request, p95 at most {target_ms:g} ms, {seconds:g} s each rate"

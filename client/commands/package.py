@@ -54,6 +54,8 @@ def package(
 ) -> None:
     """Make a model package from a file with a fitted model. R proves first that it scores, alone and in batches.
 
+    Functions are packaged in R, by package_function().
+
     [dim]scoregate package boston.rds --sample boston.csv --name boston-housing[/dim]
     [dim]scoregate package fit.rds --sample cars.csv --interval prediction --version 1.2[/dim]
     """
@@ -100,6 +102,11 @@ def make_package(
     for path in (model, sample):
         if not path.is_file():
             raise UsageError(f"there is no file {path}")
+    if model.suffix.lower() == ".r":
+        raise UsageError(
+            f"{model.name} is R code, and this takes a fitted model: package a function in R, by scoregate::package_function(), "
+            "which asks for its inputs, its outputs and an example; then scoregate publish or scoregate try with its folder"
+        )
     if not MODEL_NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a model name: small letters, digits and dashes, at most 63")
     try:

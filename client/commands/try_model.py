@@ -21,8 +21,8 @@ import typer
 from client.commands.package import make_package, name_of
 from client.connection import CHECKOUT, UsageError, devkit, stack_state
 from client.errors import ClientError
-from client.examples import example_rows
-from client.store import Store
+from client.examples import example_inputs, example_rows
+from client.store import Store, read_package
 from client.terminal import out, say
 from shared.signature import Signature
 
@@ -31,37 +31,64 @@ _SHOWN_ROWS = 2
 
 
 class _Packaged(msgspec.Struct):
+    version: str
     signature: Signature
     example: dict[str, dict[str, list[Any]]] = {}
 
 
 def try_model(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.rds", help="A fitted model, saved by saveRDS().")],
-    sample: Annotated[Path, typer.Option(help="A CSV of rows like those the model was fitted on.")],
-    name: Annotated[str | None, typer.Option(help="By default made of the file's name.")] = None,
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="A fitted model, saved by saveRDS(); or the folder of a packaged model or function."
+        ),
+    ],
+    sample: Annotated[
+        Path | None, typer.Option(help="A CSV of rows like those the model was fitted on; not with a folder.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="By default made of the file's name; not with a folder.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The gateway's port; 0 picks a free one.")] = 0,
 ) -> None:
     """Serve a fitted model here, at once: package it, start a whole stack, print its address and a request to paste.
 
-    Ctrl-C stops the stack and removes everything it made. Needs a checkout of scoregate, and R.
+    A function is packaged in R, by package_function(), and its folder given here. Ctrl-C stops the stack and removes
+    everything it made. Needs a checkout of scoregate, and R.
 
     [dim]scoregate try boston.rds --sample boston.csv[/dim]
+    [dim]scoregate try loan-payment/[/dim]
     """
     if not (CHECKOUT / "devkit").is_dir():
         raise UsageError("try runs a local stack and needs a checkout of scoregate; package and publish work without")
+    if model.is_dir():
+        if sample is not None or name is not None:
+            raise UsageError(
+                f"{model} is a folder: what was packaged has its name and its example; leave out --sample and --name"
+            )
+        name = read_package(model)[0].name
+    elif sample is None:
+        raise UsageError("give rows like those the model was fitted on: --sample FILE.csv")
     name = name or name_of(model)
     stack = f"try-{name[:16].rstrip('-')}-{secrets.token_hex(3)}"
     with _terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="scoregate-try-") as temporary:
-        say(f"packaging {model.name} …")
-        package = Path(temporary) / "package"
-        make_package(model, sample, name, "1", package, more=["--quiet"])
+        package = model
+        if sample is not None:
+            say(f"packaging {model.name} …")
+            package = Path(temporary) / "package"
+            make_package(model, sample, name, "1", package, more=["--quiet"])
         store = (Path(temporary) / "store").as_uri()
         Store(store).publish(package)
         packaged = msgspec.json.decode((package / "manifest.json").read_bytes(), type=_Packaged)
-        rows = example_rows(packaged.signature.inputs, packaged.example.get("inputs", {}), at_most=_SHOWN_ROWS)
+        inputs, example = packaged.signature.inputs, packaged.example.get("inputs", {})
+        body: dict[str, Any] = (
+            {"inputs": example_inputs(inputs, example)}
+            if packaged.signature.is_function
+            else {"rows": example_rows(inputs, example, at_most=_SHOWN_ROWS)}
+        )
+        # A version with a suffix never serves by default.
+        path = f"{name}/versions/{packaged.version}" if "-" in packaged.version else name
         with _stack(stack, store, port) as url:
             out(f"\n{url} serves {name}; {url}/docs describes it. Try it:\n")
-            out(curl(url, stack, name, rows) + "\n")
+            out(curl(url, stack, path, body) + "\n")
             dev = shlex.quote(str(CHECKOUT / "dev"))
             say(f"Ctrl-C stops it and removes everything it made. Its logs: {dev} logs --follow --name {stack}")
             _until_it_ends(stack)
@@ -139,11 +166,10 @@ def _until_it_ends(stack: str) -> None:
     raise ClientError(f"the stack {stack} has ended by itself")
 
 
-def curl(url: str, stack: str, name: str, rows: list[dict[str, Any]]) -> str:
+def curl(url: str, stack: str, path: str, body: dict[str, Any]) -> str:
     """A request that works when pasted into a shell, from any folder."""
     token = f"$({shlex.quote(str(CHECKOUT / 'dev'))} token --name {stack})"
-    body = json.dumps({"rows": rows}, ensure_ascii=False)
     return (
-        f'curl -sS {url}/v1/models/{name}/score \\\n  -H "Authorization: Bearer {token}" \\\n'
-        f"  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
+        f'curl -sS {url}/v1/models/{path}/score \\\n  -H "Authorization: Bearer {token}" \\\n'
+        f"  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
     )

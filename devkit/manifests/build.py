@@ -20,7 +20,7 @@ from devkit.state import ROOT
 
 K8S = ROOT / "k8s"
 _CPU, _KEDA = "../../components/scale-cpu", "../../components/scale-keda"
-_OTHERS = ("../../components/gpu", "../../components/cilium-hosts")
+_OTHERS = ("../../components/gpu", "../../components/cilium-hosts", "../../components/traces")
 
 Object = dict[str, Any]
 
@@ -50,7 +50,7 @@ def build_all(k8s: Path = K8S) -> list[Built]:
 
 def _with_others(overlay: Path) -> Path:
     """A copy of the overlay, scaled by KEDA, with the other components on top."""
-    other = overlay.with_name(f"{overlay.name}+keda+gpu+cilium-hosts")
+    other = overlay.with_name(f"{overlay.name}+keda+gpu+cilium-hosts+traces")
     shutil.copytree(overlay, other)
     file = other / "kustomization.yaml"
     said = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -53,7 +53,8 @@ def deadlines_shrink_inward(built: Built) -> Iterator[str]:
 
 
 def pods_outlive_their_drain(built: Built) -> Iterator[str]:
-    """the time a pod is given to end is longer than preStop and drain together"""
+    """the drain is longer than a gateway's longest deadline, and the time a pod is given to end than preStop and drain together"""
+    longest = MAX_TIMEOUT_MS / 1000
     for service, drains in (
         ("gateway", [s.drain_s + s.drain_delay_s for s in _settings(built, "gateway", GatewaySettings, "GATEWAY_")]),
         ("scorer", [s.drain_s for s in _settings(built, "scorer", ScorerSettings, "SCORER_")]),
@@ -66,6 +67,8 @@ def pods_outlive_their_drain(built: Built) -> Iterator[str]:
             stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             if not stop:
                 yield f"{service}: no preStop, so it ends while others still send to it"
+            if drain <= longest:
+                yield f"{service}: {drain:g} s of drain cut off what may last {longest:g} s"
             if grace <= stop + drain:
                 yield f"{service}: {grace} s of grace, {stop:g} s of preStop and {drain:g} s of drain"
 

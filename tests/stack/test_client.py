@@ -166,15 +166,27 @@ def test_a_caller_over_its_limit_waits_as_told_and_is_served(new_stack: Callable
 def test_try_serves_a_model_and_leaves_nothing_behind(tmp_path: Path, end: signal.Signals) -> None:
     fit = f'saveRDS(lm(dist ~ speed, cars), "{tmp_path}/My fit.rds"); write.csv(cars, "{tmp_path}/cars.csv")'
     rscript("-e", fit, env=os.environ | r.environment())
-    command = [
-        sys.executable,
-        "-m",
-        "client",
-        "try",
-        str(tmp_path / "My fit.rds"),
-        "--sample",
-        str(tmp_path / "cars.csv"),
-    ]
+    body = tried(tmp_path, end, str(tmp_path / "My fit.rds"), "--sample", str(tmp_path / "cars.csv"))
+    assert (body["model"], body["version"], len(body["predictions"])) == ("my-fit", "1", 2)
+
+
+def test_try_serves_a_function_from_its_package(tmp_path: Path) -> None:
+    make = f"""
+    scoregate::package_function(
+      function(day, parts) list(first = day, total = sum(parts)), "add-up", "1-rc1", dir = "{tmp_path}/packaged",
+      inputs = list(day = "date", parts = "double[]"), outputs = list(first = "date", total = "double"),
+      example = list(day = as.Date("2024-02-29"), parts = c(0.5, 2))
+    )
+    """
+    rscript("-e", make, env=os.environ | r.environment())
+    body = tried(tmp_path, signal.SIGINT, str(tmp_path / "packaged"))
+    assert (body["model"], body["version"]) == ("add-up", "1-rc1")
+    assert body["outputs"] == {"first": "2024-02-29", "total": 2.5}
+
+
+def tried(folder: Path, end: signal.Signals, *arguments: str) -> dict[str, Any]:
+    """What the request that `scoregate try` prints is answered; it has left nothing behind."""
+    command = [sys.executable, "-m", "client", "try", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -186,7 +198,7 @@ def test_try_serves_a_model_and_leaves_nothing_behind(tmp_path: Path, end: signa
                     break
             answer = subprocess.run(
                 ["sh", "-c", printed[printed.index("curl ") :]],
-                cwd=tmp_path,
+                cwd=folder,
                 capture_output=True,
                 text=True,
                 check=True,
@@ -194,14 +206,13 @@ def test_try_serves_a_model_and_leaves_nothing_behind(tmp_path: Path, end: signa
         finally:
             process.send_signal(end)
             said = process.stderr.read()
-    body = json.loads(answer.stdout)
-    assert (body["model"], body["version"], len(body["predictions"])) == ("my-fit", "1", 2)
     assert process.returncode == 0, said
-    (name,) = {word for word in said.split() if word.startswith("try-my-fit-")}
+    (name,) = {word for word in said.split() if word.startswith("try-")}
     assert not (DEV / name).exists()
-    url = printed.split()[0]
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{url}/v1/models", trust_env=False)
+        httpx.get(f"{printed.split()[0]}/v1/models", trust_env=False)
+    body: dict[str, Any] = json.loads(answer.stdout)
+    return body
 
 
 def test_top_shows_what_went_on_between_two_looks(stack: Stack) -> None:

@@ -260,6 +260,8 @@ def test_the_python_client_and_the_command_give_the_same_outputs(
     assert "is a function" in says
     says = scoregate("verify", "loan-schedule", str(rows), "--stack", stack.name, code=2)
     assert "is a function" in says
+    says = scoregate("capacity", "--model", "loan-schedule", "--stack", stack.name, code=2)
+    assert "is a function" in says
     same = scoregate("diff", "loan-schedule", "1", "1", "--stack", stack.name)
     assert "inputs and outputs are the same" in same
 
@@ -282,3 +284,25 @@ def test_score_in_r_gives_what_the_function_gives(stack: Stack) -> None:
     """
     env = os.environ | r.environment() | {"TOKEN": stack.token()}
     assert rscript("-e", code, env=env).strip() == "TRUE"
+
+
+def test_a_function_in_a_file_is_no_model_to_package_and_the_command_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "f.R").write_text("run_function <- function(x) x\n")
+    (tmp_path / "rows.csv").write_text("x\n1\n")
+    subprocess.run(
+        ["Rscript", "--vanilla", "-e", f'saveRDS(function(x) x, "{tmp_path}/f.rds")'],
+        env=os.environ | r.environment(),
+        check=True,
+    )
+    for file, code in (("f.R", 2), ("f.rds", 1)):
+        arguments = (
+            "package",
+            str(tmp_path / file),
+            "--sample",
+            str(tmp_path / "rows.csv"),
+            "--out",
+            str(tmp_path / "o"),
+        )
+        says = scoregate(*arguments, code=code)
+        assert "package_function()" in says
+        assert not (tmp_path / "o").exists()

@@ -14,7 +14,7 @@ from devkit.manifests.build import Built, Object
 from devkit.state import ROOT
 
 Break = Callable[[Callable[[str, str], Object]], object]
-AKS, LOCAL, AKS_KEDA = "aks", "local", "aks+keda+gpu+cilium-hosts"
+AKS, LOCAL, AKS_KEDA = "aks", "local", "aks+keda+gpu+cilium-hosts+traces"
 CASES: list[tuple[str, str, Break, str]] = [
     # rule, overlay, what is done to it, what must be said
     (
@@ -42,7 +42,13 @@ CASES: list[tuple[str, str, Break, str]] = [
         "pods_outlive_their_drain",
         LOCAL,
         lambda get: pod(get, "scorer").update(terminationGracePeriodSeconds=30),
-        "30 s of grace, 8 s of preStop and 25 s of drain",
+        "30 s of grace, 8 s of preStop and 65 s of drain",
+    ),
+    (
+        "pods_outlive_their_drain",
+        AKS,
+        lambda get: data(get, "gateway-settings").update(GATEWAY_DRAIN_S="30"),
+        "30 s of drain cut off what may last 60 s",
     ),
     ("pods_outlive_their_drain", LOCAL, lambda get: container(get, "gateway").pop("lifecycle"), "no preStop"),
     (
@@ -296,9 +302,25 @@ def is_generated(one: Object, name: str) -> bool:
 
 def test_every_overlay_is_built_and_also_with_what_none_takes_up(built: dict[str, Built]) -> None:
     names = {path.parent.name for path in (ROOT / "k8s" / "overlays").glob("*/kustomization.yaml")}
-    assert set(built) == names | {f"{name}+keda+gpu+cilium-hosts" for name in names}
+    assert set(built) == names | {f"{name}+keda+gpu+cilium-hosts+traces" for name in names}
     used = {path.parent.name for path in (ROOT / "k8s" / "components").glob("*/kustomization.yaml")}
-    assert used == {"scale-cpu", "scale-keda", "gpu", "cilium-hosts"}
+    assert used == {"scale-cpu", "scale-keda", "gpu", "cilium-hosts", "traces"}
+
+
+def test_pods_that_trace_are_told_where_and_may_go_there(built: dict[str, Built]) -> None:
+    for name, one in built.items():
+        traces = "traces" in name
+        policies = [p for p in one.objects if p["kind"] == "NetworkPolicy" and p["metadata"]["name"] == "traces"]
+        assert [p["spec"]["egress"][0]["ports"][0]["port"] for p in policies] == [4318] * traces
+        for service in ("gateway", "scorer"):
+            told = data(getter(one.objects), f"{service}-settings").get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+            assert told.endswith(":4318") == traces
+
+
+def test_the_pods_network_of_a_cluster_is_said_where_the_cluster_is_made_alone() -> None:
+    files = [path for path in (ROOT / "k8s").rglob("*") if path.is_file() and path.suffix != ".md"]
+    (said,) = [path for path in files if "10.244.0.0/16" in path.read_text(encoding="utf-8")]
+    assert said.name == "cluster.bicep"
 
 
 @pytest.mark.parametrize("rule", invariants.RULES, ids=lambda rule: rule.__name__)

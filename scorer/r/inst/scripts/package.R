@@ -58,6 +58,12 @@ main <- function(given) {
   if (!file.exists(given$model)) stop("there is no file ", given$model, ": give the path of a fitted model's .rds")
   for (package in given$package) suppressPackageStartupMessages(library(package, character.only = TRUE))
   model <- readRDS(given$model)
+  if (is.function(model)) {
+    stop(
+      given$model, " holds a function, not a fitted model: package it in R, by scoregate::package_function(), which asks ",
+      "for its inputs, its outputs and an example; then scoregate publish or scoregate try with its folder"
+    )
+  }
   types <- if (!is.null(given$type)) pairs(given$type, "type") else character()
   options <- if (!is.null(given$option)) lapply(as.list(pairs(given$option, "option")), option_value) else list()
   level <- if (is.null(given$level)) 0.95 else option_value(given$level)
