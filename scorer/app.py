@@ -147,6 +147,7 @@ def _pool_limits(settings: ScorerSettings, slots: int) -> PoolLimits:
     return PoolLimits(
         slots,
         max_waiting_rows=settings.queue_rows,
+        max_held_bytes=settings.held_bytes,
         max_run_rows=settings.max_run_rows,
         idle_s=settings.worker_idle_s,
         large_rows=settings.large_rows,

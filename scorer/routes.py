@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -65,9 +65,12 @@ class Infer:
         """One request."""
         started = time.monotonic()
         key = (scope["path_params"]["model"], scope["path_params"]["version"])
-        code = "ok"
+        code, held = "ok", 0
         trace = None if self._tracing is None else self._tracing.begins(scope["headers"], started)
         try:
+            size = announced(dict(scope["headers"]), self._max_body_bytes)
+            self._workers.pool.hold(size, started)
+            held = size
             call = await self._read(key, scope, receive, started)
             if trace is not None:
                 trace.scores(call)
@@ -84,6 +87,7 @@ class Infer:
             code = error.code
             await send_error(send, error)
         finally:
+            self._workers.pool.release(held)
             if key not in self._workers.pool.lines:
                 key = ("", "")  # a name that a caller made up is no label
             self._metrics.requests.labels(*key, code).inc()
@@ -195,11 +199,19 @@ def deliver(answer: Answer) -> None:
         future.set_result(answer)
 
 
+def announced(headers: Mapping[bytes, bytes], most: int) -> int:
+    """How long the body says it is; `most` where it does not say. Raises PayloadTooLargeError beyond that."""
+    length = headers.get(b"content-length", b"")
+    if not length.isdigit():
+        return most
+    if int(length[:18]) > most:
+        raise PayloadTooLargeError(f"a request has at most {most} bytes")
+    return int(length[:18])
+
+
 async def read_body(headers: dict[bytes, bytes], receive: Receive, most: int) -> bytes:
     """The body, at most `most` bytes: raises PayloadTooLargeError, before reading where the length is announced."""
-    announced = headers.get(b"content-length", b"")
-    if announced.isdigit() and int(announced[:18]) > most:
-        raise PayloadTooLargeError(f"a request has at most {most} bytes")
+    announced(headers, most)
     parts: list[bytes] = []
     size = 0
     while True:

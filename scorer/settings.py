@@ -60,6 +60,9 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     predict_grace_s: Annotated[Seconds, Doc("seconds on top of that until the kill")] = 2.0
     max_load_s: Annotated[Seconds, Doc("seconds a version may take to load, and again for its self-test")] = 120.0
     max_body_bytes: Annotated[Positive, Doc("bytes of one request")] = 64 * 1024 * 1024
+    held_bytes: Annotated[
+        Positive, Doc("bytes of all requests that are being read, wait, run or are answered; beyond: 503")
+    ] = 256 * 1024 * 1024
     queue_rows: Annotated[Positive, Doc("rows that may wait in this pod; beyond: 503")] = 200_000
     max_run_rows: Annotated[Positive, Doc("rows that waiting requests are merged to; one request may hold more")] = 4096
     large_rows: Annotated[
@@ -125,6 +128,10 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         check_endpoint(self.otel_endpoint)
+        if self.held_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"{PREFIX}HELD_BYTES must be at least {PREFIX}MAX_BODY_BYTES: no request of that size could be taken"
+            )
         for wanted in self.models:
             name, at, version = wanted.partition("@")
             if not name or (at and not version):

@@ -9,7 +9,8 @@ from scorer.core.upkeep import UpkeepLimits
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """`slots` predictions at once; rows that may wait; rows of one merged run; seconds until an extra idle worker goes.
+    """`slots` predictions at once; rows that may wait; bytes of all requests; rows of one merged run; seconds until an extra
+    idle worker goes.
 
     Calls above `large_rows` are cut. A worker is replaced after `max_runs` runs (0: never), or, once it is `renew_age_s` old, when
     it has grown too far, which is looked at every `measure_s`.
@@ -17,6 +18,7 @@ class PoolLimits:
 
     slots: int
     max_waiting_rows: int = 200_000
+    max_held_bytes: int = 256 * 1024 * 1024
     max_run_rows: int = 4096
     idle_s: float = 60.0
     upkeep: UpkeepLimits = field(default_factory=UpkeepLimits)

@@ -8,7 +8,7 @@ Rules kept here and in the modules it puts together: at most `slots` predictions
 expected hold slots of their own version only, so that one which loops does not take the pod from the others until it is
 killed; short runs of another version pass long ones up to its fair share of the slots (`slots`); a worker is busy from the
 moment it is chosen; waiting calls of one batchable version go together up to `max_run_rows` (`line`); versions share the slots
-by time used; the queue is bounded in rows, and by what can still be done before a call's deadline (`waiting_room`); each
+by time used; the queue is bounded in rows and bytes, and by what can still be done before a call's deadline (`waiting_room`); each
 version keeps one worker, grows while work waits, and idle ones go (`staffing`). At a call's deadline it is answered and the
 run goes on: only `max_predict_s` ends a worker.
 
@@ -105,6 +105,14 @@ class Pool:
         return self._plan(now)
 
     # calls
+
+    def hold(self, size: int, now: float) -> None:
+        """Before a request of so many bytes is read; `release` once it is answered. Raises OverloadedError beyond the limit."""
+        self._room.hold(size, now)
+
+    def release(self, size: int) -> None:
+        """The end of what `hold` began."""
+        self._room.release(size)
 
     def submit(self, call: Call, now: float) -> list[Effect]:
         """Take a call. Raises VersionNotHereError, VersionDownError; OverloadedError where the queue is full or its deadline
@@ -283,6 +291,11 @@ class Pool:
     def waiting_rows(self) -> int:
         """Rows that wait for a worker."""
         return self._room.rows
+
+    @property
+    def held_bytes(self) -> int:
+        """Of requests that are being read, wait, run or are answered."""
+        return self._room.held_bytes
 
     @property
     def open_calls(self) -> int:

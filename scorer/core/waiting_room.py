@@ -1,4 +1,7 @@
-"""Whether a call may wait: there is room for it, and what waits and runs leaves it time before its deadline. Pure."""
+"""Whether a call may wait: there is room for it, and what waits and runs leaves it time before its deadline. Pure.
+
+Rows are bounded where they wait; bytes from before a request is read until its answer is away, since memory holds them all along.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,14 @@ _LEAST_RETRY_AFTER_MS = 50
 
 
 class WaitingRoom:
-    """The rows of all versions that no worker has yet."""
+    """The rows of all versions that no worker has yet, and the bytes of all requests. `held_bytes` is how many they are."""
 
     def __init__(self, limits: PoolLimits, lines: Mapping[Key, Line], workers: WorkerTable, slots: Slots) -> None:
         self._limits = limits
         self._lines = lines
         self._workers = workers
         self._slots = slots
+        self.held_bytes = 0
 
     @property
     def rows(self) -> int:
@@ -36,6 +40,19 @@ class WaitingRoom:
     def running_s(self, now: float) -> float:
         """Worker-seconds until all that runs has ended."""
         return sum(self._slots.left_s(worker, now) for worker in self._workers.busy())
+
+    def hold(self, size: int, now: float) -> None:
+        """A request of so many bytes comes; `release` is to follow. Raises OverloadedError where there is no room for them."""
+        if self.held_bytes and self.held_bytes + size > self._limits.max_held_bytes:
+            wait_s = (self.waiting_s() + self.running_s(now)) / self._limits.slots
+            raise OverloadedError(
+                "this pod holds as many bytes of requests as it may", retry_after_ms=self._retry_after_ms(wait_s)
+            )
+        self.held_bytes += size
+
+    def release(self, size: int) -> None:
+        """The request has been answered, or given up."""
+        self.held_bytes -= size
 
     def check(self, line: Line, call: Call, now: float) -> None:
         """Raises OverloadedError where the call can have no place, with the time after which it may have one."""

@@ -124,6 +124,7 @@ class _PoolCollector:
         yield GaugeMetricFamily("scorer_slots", "Predictions at once", value=pool.limits.slots)
         yield GaugeMetricFamily("scorer_busy_workers", "Predictions that run", value=pool.busy)
         yield GaugeMetricFamily("scorer_open_calls", "Requests without an answer", value=pool.open_calls)
+        yield GaugeMetricFamily("scorer_held_bytes", "Bytes of requests, read to answered", value=pool.held_bytes)
         yield GaugeMetricFamily("scorer_backlog_seconds", "Predicted work", value=pool.backlog_s(now))
         yield GaugeMetricFamily("scorer_late_answers", "Answers of R whose caller had gone", value=pool.late)
 

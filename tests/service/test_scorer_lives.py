@@ -235,6 +235,26 @@ def test_a_full_queue_answers_503_with_a_time_to_come_back(tmp_path: Path) -> No
         assert [call.result() for call in calls] == [[0.7], [0.0], [0.0]]
 
 
+def test_more_bytes_than_a_pod_may_hold_are_answered_503_until_others_have_been_answered(tmp_path: Path) -> None:
+    with (
+        scorer(tmp_path, SLOW, workers=2, max_body_bytes=1000, held_bytes=1000) as pod,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        pod.ready()
+        many = {"seconds": [0.0] * 80}
+        first = threads.submit(pod.predict, SLOW, seconds=[0.7])
+        eventually(lambda: pod.status()["busy"] == 1, what="one runs")
+        metrics = pod.http.get(f"{pod.internal_url}/metrics").text
+        response = pod.post(SLOW, many)
+        assert (response.status_code, response.json()["code"]) == (503, "overloaded")
+        assert int(response.headers["retry-after-ms"]) >= 50
+        (held,) = [line.split()[1] for line in metrics.splitlines() if line.startswith("scorer_held_bytes ")]
+        assert 0 < float(held) < 1000
+        assert first.result() == [0.7]
+        assert pod.post(SLOW, many).status_code == 200
+        assert "scorer_held_bytes 0.0" in pod.http.get(f"{pod.internal_url}/metrics").text
+
+
 def test_a_body_over_the_limit_is_refused_announced_or_not(tmp_path: Path) -> None:
     with scorer(tmp_path, DOUBLE, max_body_bytes=1000) as pod:
         pod.ready()

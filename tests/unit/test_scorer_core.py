@@ -207,6 +207,7 @@ def test_settings_have_defaults_for_all_but_the_store_and_the_keys() -> None:
     ("variable", "value"),
     [
         ("SCORER_MODELS", "a@"),
+        ("SCORER_HELD_BYTES", "1000"),
         ("SCORER_RUN_DIR", "/" + "x" * 90),
         ("SCORER_WORKERS", "-1"),
         ("SCORER_POLL_S", "0"),

@@ -362,6 +362,21 @@ def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:
     assert refusal.value.retry_after_ms >= 50
 
 
+def test_bytes_are_bounded_from_before_they_are_read_and_a_refusal_says_when_to_come_back() -> None:
+    pod = Pod(slots=1, max_held_bytes=100)
+    pod.start()
+    pod.pool.lines[A].cost.fixed_s = 2.0
+    pod.pool.hold(60, pod.now)
+    pod.call(0.0)
+    pod.pool.hold(40, pod.now)
+    with pytest.raises(OverloadedError, match="bytes") as refusal:
+        pod.pool.hold(1, pod.now)
+    assert 2000 <= (refusal.value.retry_after_ms or 0) <= 2001, "what runs will have ended"
+    pod.pool.release(60)
+    pod.pool.hold(60, pod.now)
+    assert pod.pool.held_bytes == 100
+
+
 def test_work_that_cannot_finish_before_its_deadline_is_refused_at_once() -> None:
     pod = Pod(slots=1)
     pod.start()

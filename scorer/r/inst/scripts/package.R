@@ -60,8 +60,8 @@ main <- function(given) {
   model <- readRDS(given$model)
   if (is.function(model)) {
     stop(
-      given$model, " holds a function, not a fitted model: package it in R, by scoregate::package_function(), which asks ",
-      "for its inputs, its outputs and an example; then scoregate publish or scoregate try with its folder"
+      given$model, " holds a function, not a fitted model: package it in R, by scoregate::package_function(), ",
+      "which asks for its inputs, its outputs and an example; then scoregate publish or scoregate try with its folder"
     )
   }
   types <- if (!is.null(given$type)) pairs(given$type, "type") else character()
