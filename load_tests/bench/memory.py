@@ -149,13 +149,13 @@ class Pod:
 
         Raises RuntimeError if one fails.
         """
-        connection = http.client.HTTPConnection(str(self.url.hostname), self.url.port, timeout=120)
+        connection = http.client.HTTPConnection(str(self.url.hostname), self.url.port, timeout=600)
         headers, renew = {}, 0.0
         for number in range(count):
             if time.monotonic() >= until:
                 break
-            if time.monotonic() >= renew:  # a token lasts a minute
-                renew = time.monotonic() + 30
+            if time.monotonic() >= renew:  # a token lasts a minute, and at idle priority a request may wait for half of that
+                renew = time.monotonic() + 5
                 token = internal_token.issue(self._key, issuer="bench", now=time.time())
                 headers["Authorization"] = f"Bearer {token}"
             head, body = (self.requests if items > 1 else self.request)[number % len(self.request)]
@@ -183,7 +183,7 @@ def pod(store: Path, settings: dict[str, str], *, batchable: bool = True) -> Ite
             store = unbatchable(store, folder / "store")
         env = os.environ | {
             "SCORER_STORE_URL": store.as_uri(), "SCORER_GATEWAY_KEYS_FILE": str(folder / "keys.pem"), "SCORER_PORT": "0",
-            "SCORER_INTERNAL_PORT": "0", "SCORER_R_LIBS": str(r.LIBRARY.resolve()), "SCORER_MAX_PREDICT_S": "60",
+            "SCORER_INTERNAL_PORT": "0", "SCORER_R_LIBS": str(r.LIBRARY.resolve()), "SCORER_MAX_PREDICT_S": "300",
         } | settings  # fmt: skip
         log = stack.enter_context((folder / "log").open("wb"))
         argv = [sys.executable, "-m", "scorer"]
