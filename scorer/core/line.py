@@ -30,6 +30,7 @@ class Line:
     growth_bytes: float = math.inf  # private memory a worker may have beyond one that is warm
     forked_bytes: float = 0.0  # what a new one has
     warm_bytes: float | None = None  # the least that one had after enough runs
+    lasts_runs: float = math.inf  # runs after which one is replaced before it grows, learned
     waiting_rows: int = 0
     waiting_calls: int = 0
     used_s: float = 0.0  # virtual time: who has used least goes next

@@ -95,7 +95,7 @@ class Pool:
             line.upkeep.try_now()
             for worker in self._table.of(key):
                 worker.retire = True
-        line.growth_bytes, line.forked_bytes, line.warm_bytes = growth_bytes, 0.0, None
+        line.growth_bytes, line.forked_bytes, line.warm_bytes, line.lasts_runs = growth_bytes, 0.0, None, math.inf
         return self._plan(now)
 
     def remove_version(self, key: Key, now: float) -> list[Effect]:
@@ -243,10 +243,8 @@ class Pool:
             return []
         run, worker.run = worker.run, None
         self._used_s += max(0.0, now - run.started_s)
-        worker.runs += 1
+        self._renewal.worked(worker)
         worker.retire = worker.retire or retire
-        if 0 < self.limits.max_runs <= worker.runs:
-            worker.renew = worker.renew or Cause.WORN
         worker.become(WorkerState.IDLE, now)
         line = self.lines[run.key]
         effects = self._stays(worker)

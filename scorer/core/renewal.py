@@ -1,4 +1,9 @@
-"""Workers that have grown or run often: when to look at their memory, whom to replace. Pure."""
+"""Workers that have grown or run often: when to look at their memory, whom to replace. Pure.
+
+What makes a worker grow at once is R's full collection, which writes into every object of the model, and it comes after about as
+many runs in each. So where a warm worker was well at its last measurement and has grown at this one, the version's others are
+replaced before they have run as often, one after the other, instead of all at once when each holds the model for itself.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,9 @@ from scorer.core.states import WorkerState
 from scorer.core.worker_table import Worker, WorkerTable
 
 _WARM_RUNS, _WARM_BYTES = 100, 128 * 1024 * 1024  # after so many runs a worker is warm; at most so much that adds to it
+
+_TELLS_RUNS = 200  # one that was well after so many says how long others last; sooner, it may have been a large request
+_EARLY, _LONGER = 0.8, 1.02  # of what one lasted; a little later each time, in case it had grown for another reason
 
 
 class Renewal:
@@ -52,20 +60,33 @@ class Renewal:
             line.warm_bytes = min(private_bytes, line.warm_bytes or math.inf)
         # Compiling, buffers and R's young objects make any worker grow at first, by how much depends on the packages.
         usual = min(line.forked_bytes + _WARM_BYTES, line.warm_bytes or math.inf)
-        if worker.runs and private_bytes - usual > line.growth_bytes:
-            worker.renew = worker.renew or Cause.GROWN
+        if not worker.runs or private_bytes - usual <= line.growth_bytes:
+            worker.well_runs = worker.runs
+            return
+        worker.renew = worker.renew or Cause.GROWN
+        if worker.well_runs >= _TELLS_RUNS:
+            line.lasts_runs = _EARLY * worker.well_runs
+
+    def worked(self, worker: Worker) -> None:
+        """It has had one more run."""
+        worker.runs += 1
+        worn = 0 < self._limits.max_runs <= worker.runs
+        if worn or worker.runs >= self._lines[worker.key].lasts_runs:
+            worker.renew = worker.renew or Cause.WORN
 
     def replace(self, line: Line, now: float) -> list[Fork]:
         """Order who is to take a worn worker's place: one at a time in each version."""
         own = self._workers.of(line.key)
         if line.leaving or now < line.upkeep.fork_at_s or any(w.replacement in self._workers.rows for w in own):
             return []
-        for worker in own:
+        for worker in sorted(own, key=lambda w: w.renew is not Cause.GROWN):
             if worker.renew is None or worker.retire or worker.state is WorkerState.ENDING:
                 continue
             if now - worker.born_s >= self._limits.renew_age_s:
                 fork = self._workers.order(line.key, now)
                 worker.replacement = fork.worker
+                if worker.renew is Cause.WORN:
+                    line.lasts_runs *= _LONGER
                 return [fork]
         return []
 

@@ -31,6 +31,7 @@ class Worker:
     stays: bool = False  # it has answered
     measured_s: float = 0.0
     measured_runs: int = -1
+    well_runs: int = 0  # when it had not grown too far yet
     renew: Cause | None = None  # why it is to be replaced
     replacement: int | None = None  # who is to take its place
 

@@ -409,3 +409,63 @@ def test_a_worker_that_leaks_a_lot_in_few_runs_is_replaced_before_it_is_warm() -
     pod.finish(worker)
     pod.do(pod.pool.tick(pod.now))
     assert pod.starting
+
+
+def work(pod: Pod, runs: int) -> None:
+    """So many runs of one worker, a second each, and time to replace it."""
+    for _ in range(runs):
+        pod.call(1.0)
+        pod.now += 1
+        pod.finish(next(iter(pod.running)))
+        pod.do(pod.pool.tick(pod.now))
+        pod.start()
+        for worker in pod.ended[:]:
+            pod.ended.remove(worker)
+            pod.die(worker)
+
+
+def test_where_one_grew_after_many_runs_the_next_is_replaced_before_it_has_had_as_many() -> None:
+    pod = idle_pod()
+    [first] = pod.pool.workers
+    pod.private[first] = 10 * MIB
+    work(pod, 1000)
+    pod.private[first] = 70 * MIB
+    work(pod, 5)
+    [second] = pod.pool.workers
+    assert second != first
+    work(pod, 790)
+    assert list(pod.pool.workers) == [second]
+    work(pod, 20)
+    [third] = pod.pool.workers
+    assert third != second
+    work(pod, 798)
+    assert list(pod.pool.workers) == [third], "the next may have a few more"
+    work(pod, 30)
+    assert third not in pod.pool.workers
+
+
+def test_one_that_grew_before_it_had_run_often_says_nothing_about_others() -> None:
+    pod = idle_pod()
+    [first] = pod.pool.workers
+    pod.private[first] = 10 * MIB
+    work(pod, 150)
+    pod.private[first] = 70 * MIB
+    work(pod, 5)
+    [second] = pod.pool.workers
+    assert second != first
+    work(pod, 500)
+    assert list(pod.pool.workers) == [second]
+
+
+def test_one_that_has_grown_is_replaced_before_one_that_is_worn() -> None:
+    pod = Pod(2, max_runs=3)
+    pod.start()
+    pod.call(1.0)
+    pod.call(2.0)
+    pod.start()
+    worn, grown = sorted(pod.pool.workers)
+    pod.pool.workers[worn].renew, pod.pool.workers[grown].renew = Cause.WORN, Cause.GROWN
+    pod.now += 10
+    pod.do(pod.pool.tick(pod.now))
+    assert pod.pool.workers[grown].replacement is not None
+    assert pod.pool.workers[worn].replacement is None
