@@ -154,7 +154,7 @@ class Pod:
         for number in range(count):
             if time.monotonic() >= until:
                 break
-            if time.monotonic() >= renew:  # a token lasts a minute, and at idle priority a request may wait for half of that
+            if time.monotonic() >= renew:  # a token lasts a minute; at idle priority requests wait long
                 renew = time.monotonic() + 5
                 token = internal_token.issue(self._key, issuer="bench", now=time.time())
                 headers["Authorization"] = f"Bearer {token}"
