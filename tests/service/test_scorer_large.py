@@ -35,7 +35,7 @@ def test_small_requests_are_answered_while_a_large_one_runs(tmp_path: Path) -> N
         rows = [float(i) for i in range(150_000)]
         pod.predict(PACED, x=rows[:50_000])
         large = thread.submit(pod.predict, PACED, x=rows)
-        eventually(lambda: pod.status()["waiting_rows"] > 50_000, what="it is in")
+        eventually(lambda: large.done() or pod.status()["waiting_rows"] > 50_000, what="it is in")
         small = 0
         while not large.done():
             assert pod.predict(PACED, x=[1.0]) == [2.0]

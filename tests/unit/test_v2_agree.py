@@ -14,7 +14,9 @@ from gateway.core.contract import Contract, compile_contract, finish
 from gateway.core.contract.forms import UnfitError
 from gateway.core.contract.oip import ACCEPTED, MISSING_PREFIX
 from gateway.core.contract.oip_binary import bytes_elements
-from gateway.core.contract.oip_request import OipReader, OipRequest, parse_fast
+from gateway.core.contract.oip_fast import parse_fast
+from gateway.core.contract.oip_reader import OipReader
+from gateway.core.contract.oip_request import OipRequest
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type
 from shared.wire import NA_INTEGER, pack, pack_frame

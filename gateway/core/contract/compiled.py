@@ -17,19 +17,14 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
 from gateway.core.contract.answers import RowWriter, answer_head, encode_v1_steps
-from gateway.core.contract.forms import (
-    Buffers,
-    Form,
-    IntegerForm,
-    NumberForm,
-    UnfitError,
-    colons_in,
-    form_of,
-    with_negative_zeros,
-)
+from gateway.core.contract.forms import Buffers, Form, UnfitError, colons_in, with_negative_zeros
+from gateway.core.contract.number_forms import IntegerForm, LogicalForm, NumberForm
 from gateway.core.contract.oip_answer import encode_v2_steps
-from gateway.core.contract.oip_request import Forms, OipReader, OipRequest, parse_fast
+from gateway.core.contract.oip_fast import parse_fast
+from gateway.core.contract.oip_reader import OipReader
+from gateway.core.contract.oip_request import Forms, OipRequest
 from gateway.core.contract.reader import CHUNK_BYTES, Reader, decoded
+from gateway.core.contract.text_forms import DateForm, DatetimeForm, LabelForm, TextForm
 from gateway.core.contract.tokens import Steps, T
 from shared.catalogue import VersionEntry
 from shared.errors import PayloadTooLargeError
@@ -38,6 +33,16 @@ from shared.wire import Frame, TensorSpec, tensor_specs
 
 #: Bodies above this are to be read by `parse_steps`.
 STEP_BYTES = CHUNK_BYTES
+#: The form in which `/v1` takes a column.
+_FORMS: dict[Type, type[Form]] = {
+    Type.DOUBLE: NumberForm,
+    Type.INTEGER: IntegerForm,
+    Type.LOGICAL: LogicalForm,
+    Type.STRING: TextForm,
+    Type.FACTOR: LabelForm,
+    Type.DATE: DateForm,
+    Type.DATETIME: DatetimeForm,
+}
 _CODES: dict[type[Form], str] = {NumberForm: "d", IntegerForm: "i"}
 
 Clock = Callable[[], float]
@@ -74,7 +79,7 @@ class Contract:
         self.input_specs: tuple[TensorSpec, ...] = tensor_specs(self.inputs)
         self.output_specs: tuple[TensorSpec, ...] = tensor_specs(self.outputs)
         self.subject = f"model {entry.model} version {entry.version}"
-        self.forms = tuple(form_of(field) for field in self.inputs)
+        self.forms = tuple(_FORMS[field.type](field) for field in self.inputs)
         self.oip_forms = Forms()
         self.output_position = {field.name: index for index, field in enumerate(self.outputs)}
         #: Where each output's buffers begin in a frame, and where the last one's end.

@@ -15,10 +15,12 @@ from msgspec.structs import replace
 
 from gateway.core.contract.answers import pieces, shown
 from gateway.core.contract.compiled import Clock, Contract
-from gateway.core.contract.forms import ARRAY, LONG_STRING, Buffers, RefusedError, closest
+from gateway.core.contract.forms import ARRAY, LONG_STRING, Buffers, RefusedError
 from gateway.core.contract.oip_answer import assemble, binary_part, json_part
-from gateway.core.contract.oip_request import Found, OipReader, OipRequest
+from gateway.core.contract.oip_reader import Found, OipReader
+from gateway.core.contract.oip_request import OipRequest
 from gateway.core.contract.reader import Column, Reader
+from gateway.core.contract.text_forms import closest
 from gateway.core.contract.tokens import OPENING, SCALARS, Steps
 from gateway.core.problems import StopLookingError, echo, listing, pointer
 from shared.catalogue import VersionEntry

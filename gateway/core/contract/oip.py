@@ -10,22 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.core.contract.forms import (
-    MAX_INTEGER,
+from gateway.core.contract.forms import MAX_INTEGER, Form
+from gateway.core.contract.number_forms import (
     BitForm,
     CodeForm,
-    DateForm,
-    DatetimeForm,
-    Form,
     IntegerForm,
-    LabelForm,
     LogicalForm,
     NumberForm,
     SingleForm,
-    TextForm,
     WideIntegerForm,
 )
 from gateway.core.contract.oip_binary import BOUNDS
+from gateway.core.contract.text_forms import DateForm, DatetimeForm, LabelForm, TextForm
 from shared.catalogue import VersionEntry
 from shared.signature import Field, Type
 

@@ -24,12 +24,12 @@ from gateway.core.contract.forms import (
     RefusedError,
     UnfitError,
     Value,
-    closest,
     describe,
     flatten,
     join,
     with_negative_zeros,
 )
+from gateway.core.contract.text_forms import closest
 from gateway.core.contract.tokens import OPENING, SCALARS, Scanner, Steps
 from gateway.core.problems import Findings, StopLookingError, echo, listing, pointer
 from shared.wire import Frame, pack
