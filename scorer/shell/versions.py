@@ -32,8 +32,9 @@ from scorer.shell.memory import allowed_bytes, memory_of
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.processes import Death
 from scorer.shell.store import CacheError, CorruptError, Found, Store, StoreError
+from scorer.shell.throw_away import ThrowAway
 from scorer.shell.trust import TrustedKeys
-from scorer.shell.workers import ThrowAway, Workers
+from scorer.shell.workers import Workers
 from scorer.shell.zygote import Zygote, ZygoteError
 from shared.catalogue import Promotion
 from shared.cost import Cost
