@@ -24,6 +24,8 @@ import msgspec
 import structlog
 import uvicorn
 
+from shared.accept import Acceptor
+
 log = structlog.get_logger(__name__)
 _BACKLOG = 2048
 #: What a connection just made is given to send its request before it is closed.
@@ -35,9 +37,18 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does; and all connections that wait are taken at once."""
+        await super().startup(sockets)
+        self._acceptors = [Acceptor(sock, self._protocol) for sock in sockets or []]
+        for acceptor in self._acceptors:
+            acceptor.start()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes what waits to be accepted and stops listening in one step, hears it out, then as uvicorn does."""
         loop = asyncio.get_running_loop()
+        for acceptor in self._acceptors:
+            acceptor.stop()
         taken: list[socket.socket] = []
         for sock in sockets or []:
             with contextlib.suppress(OSError):  # BlockingIOError: nobody waits any more

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import resource
 import tempfile
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import uvloop
 
 from client.openloop import NOT_SENT, Gun, Report, percentile
 from load_tests.bench import servers
+from load_tests.bench.flood import Flood, Flooded
 from load_tests.bench.ground import ANOTHER, RF, Ground, ground
 from load_tests.bench.plan import Plan
 from load_tests.bench.processes import Used
@@ -37,8 +37,6 @@ def overload(plan: Plan) -> Result:
     *alone*: no request shares a call, one worker: R is what is full, and there are cores left to refuse with.
     """
     seconds = plan.seconds_or(15, 60)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     result = Result("overload")
     for case, coalesce, workers in (("merged", "shared", plan.workers), ("alone", "off", 1)):
         with (
@@ -57,9 +55,10 @@ def _case(case: str, place: Ground, seconds: float, result: Result) -> None:
         ours.run(connections, 1)
         peak = max(peak, ours.run(connections, 4)[0].per_s)
     say(f"{case}: peak {peak:.0f}/s; now {TIMES * peak:.0f}/s for {seconds:g} s, and {QUIET_PER_S}/s of a quiet caller")
-    before, began = Used.now(place.gate.roles), time.process_time()
-    flood, quiet, held = uvloop.run(_both(place, TIMES * peak, seconds))
-    used = Used.now(place.gate.roles).since(before) | {"generator": time.process_time() - began}
+    before = Used.now(place.gate.roles)
+    flooded, quiet, held = uvloop.run(_both(place, TIMES * peak, seconds))
+    flood = flooded.report
+    used = Used.now(place.gate.roles).since(before) | {"generator": flooded.cpu_s}
     refused = [s for status in ("429", "503") for s in flood.failed_s.get(status, [])]
     after_s = seconds / 4
     rows: list[dict[str, Any]] = [
@@ -75,10 +74,10 @@ def _case(case: str, place: Ground, seconds: float, result: Result) -> None:
     ]
     cores = {"": "cores in use"} | {role: seconds_used / flood.took_s for role, seconds_used in used.items()}
     growth = [held.growth(pid, after_s) for pid in held.lasting(after_s) if held.role[pid] in ("gateway", "scorer")]
-    late_ms = 1000 * flood.latest_start_s
+    late = ", ".join(f"p{p:g} {flooded.late_ms(p):.1f}" for p in (50, 99, 99.9, 100))
     result.tables += [
         (
-            f"{case}: {TIMES} times the peak of {peak:.0f}/s for {seconds:g} s; the generator was {late_ms:.0f} ms late at most",
+            f"{case}: {TIMES} times the peak of {peak:.0f}/s for {seconds:g} s; requests left late by, ms: {late}",
             rows,
         ),
         (f"{case}: CPU", [cores]),
@@ -95,20 +94,17 @@ def _case(case: str, place: Ground, seconds: float, result: Result) -> None:
     ]
 
 
-async def _both(place: Ground, rate_per_s: float, seconds: float) -> tuple[Report, Report, Held]:
+async def _both(place: Ground, rate_per_s: float, seconds: float) -> tuple[Flooded, Report, Held]:
     timeout = {"X-Request-Timeout-Ms": str(DEADLINE_MS)}
-    loud = place.shots(timeout)
+    asked = replace(place.ours().question, headers={**place.ours().question.headers, **timeout})
+    flood = Flood(place.gate.url, [(asked.raw(number), pair[1]) for number, pair in enumerate(asked.pairs)])
     soft = place.shots({**timeout, "Authorization": f"Bearer {await asyncio.to_thread(place.gate.token_of, 'all-v1')}"})
-    async with (
-        Gun(place.gate.url, timeout_s=10, at_once=AT_ONCE) as flooding,
-        Gun(place.gate.url, timeout_s=10) as asking,
-        watching(place.gate.roles, 2) as held,
-    ):
-        flood, quiet = await asyncio.gather(
-            flooding.fire(loud, rate_per_s=rate_per_s, seconds=seconds),
+    async with Gun(place.gate.url, timeout_s=10) as asking, watching(place.gate.roles, 2) as held:
+        flooded, quiet = await asyncio.gather(
+            flood.fire(rate_per_s=rate_per_s, seconds=seconds, at_once=AT_ONCE),
             asking.fire(soft, rate_per_s=QUIET_PER_S, seconds=seconds),
         )
-    return flood, quiet, held
+    return flooded, quiet, held
 
 
 def _neither(report: Report) -> float:

@@ -11,6 +11,7 @@
 build_router <- function(model) {
   envir <- new.env(parent = asNamespace("scoregate"))
   envir$predict_frame <- frame_predictor(model)
+  envir$tidy <- tidier()
   router <- plumber::Plumber$new(
     system.file("plumber", "plumber.R", package = "scoregate", mustWork = TRUE),
     filters = NULL, envir = envir
@@ -75,6 +76,30 @@ answer_predict <- function(predict_frame, req, res) {
   }
   res$setHeader("Content-Type", "application/octet-stream")
   res
+}
+
+#' Answer a ping. Only idle workers are pinged, so what takes a moment is done here.
+#' @noRd
+answer_ping <- function(tidy, res) {
+  tidy()
+  res$body <- "pong"
+  res
+}
+
+#' A function that, every so many calls, has R use again what earlier calls used
+#'
+#' Until R collects by itself it takes new cells for each call, and in a fork every page of them is a copy: an idle worker
+#' would grow for half an hour by its pings alone. A young collection leaves old cells, which the fork shares, untouched.
+#'
+#' @param every Calls between two collections.
+#' @noRd
+tidier <- function(every = 6L) {
+  calls <- 0L
+  function() {
+    calls <<- calls + 1L
+    if (calls %% every == 0L) gc(full = FALSE)
+    invisible()
+  }
 }
 
 # --- what a call must not leave behind

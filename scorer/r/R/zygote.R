@@ -46,6 +46,7 @@ run_zygote <- function(dir) {
   unlink(tempdir(), recursive = TRUE) # else the first fork to end would delete it for all
   loadNamespace("compiler") # mcfork needs it: loaded once here, not in each fork
   call_router(router, "GET", "/ping", raw(), 0)
+  gc() # all that is left is old, and stays shared when a fork collects what is young
   say("loaded", as.character(getRversion()), extSoftVersion()[["BLAS"]])
   leave <- function(id) {
     function() {
@@ -92,6 +93,7 @@ fork_worker <- function(router, id, dir, say, leave) {
 warm_up <- function(router, rows, path) {
   body <- readBin(path, "raw", file.size(path))
   took <- vapply(1:3, function(i) system.time(call_router(router, "POST", "/predict", body, rows))[["elapsed"]], 0)
+  gc()
   sprintf("%.1f", 1000 * took[3L])
 }
 

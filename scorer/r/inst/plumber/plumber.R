@@ -4,7 +4,4 @@
 function(req, res) answer_predict(predict_frame, req, res)
 
 #* @get /ping
-function(res) {
-  res$body <- "pong"
-  res
-}
+function(res) answer_ping(tidy, res)

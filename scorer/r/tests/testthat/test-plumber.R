@@ -51,3 +51,11 @@ test_that("a call leaves the session as it found it", {
   same <- setdiff(names(before), "locale")
   expect_identical(after[same], before[same])
 })
+
+test_that("every so many pings R uses again what they used", {
+  gone <- FALSE
+  tidy <- tidier(every = 3L)
+  reg.finalizer(new.env(), function(unused) gone <<- TRUE)
+  for (ping in 1:3) tidy()
+  expect_true(gone)
+})
