@@ -7,7 +7,7 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.routing import Router
@@ -16,12 +16,14 @@ from starlette.types import ASGIApp
 from gateway.core.claims import TokenRules
 from gateway.core.coalesce import Coalescer
 from gateway.core.contracts import Contracts
+from gateway.core.crowd import Crowd
 from gateway.core.policy import Policy
 from gateway.core.policy_file import read_policy
 from gateway.metrics import Metrics
 from gateway.middleware.errors import Errors
 from gateway.routes.dispatch import Dispatch
 from gateway.routes.docs import docs_routes
+from gateway.routes.door import Door
 from gateway.routes.internal import internal_app
 from gateway.routes.pipeline import Pipeline
 from gateway.routes.v1 import Score, V1Form, v1_routes
@@ -111,7 +113,11 @@ class Gateway:
         )
         routes = [*v1_routes(self.pipeline), *v2_routes(self.pipeline, self.unready), *docs_routes(self.pipeline)]
         router = Router(routes=routes, redirect_slashes=False)
-        self.public: ASGIApp = Errors(Dispatch(router, scores(self.pipeline)))
+        errors = Errors(Dispatch(router, scores(self.pipeline)))
+        self.public: ASGIApp = errors
+        self.crowd: Crowd[Any] = Crowd(settings.max_connections)
+        self.door = Door(self.pipeline, self.metrics, errors.note)
+        self.pipeline.on_turned_away = self.door.remember
         self.internal: ASGIApp = internal_app(self.metrics, self.unready, self._refresh)
 
     async def start(self) -> None:
@@ -158,12 +164,14 @@ class Gateway:
 
     async def _tick(self) -> None:
         while True:
-            self._forwarder.coalescer.tick(time.monotonic())
+            now = time.monotonic()
+            self._forwarder.coalescer.tick(now)
             await asyncio.sleep(TICK_S)
 
     def _refresh(self) -> None:
         self.metrics.demands(self._forwarder.coalescer.demand())
         self.metrics.in_flight.set(self.pipeline.in_flight)
+        self.metrics.connections.set(len(self.crowd))
         self.metrics.keys_age.set(self._keys.age_s or 0)
         self.metrics.waiting_rows.set(self._forwarder.coalescer.waiting_rows)
 

@@ -107,6 +107,9 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = Gauge("scoregate_requests_in_flight", "Scoring requests being served.", registry=self.registry)
+        self.connections = Gauge(
+            "scoregate_connections", "Open connections on the public port.", registry=self.registry
+        )
         self.demand = Gauge(
             "scoregate_demand", "Predicted worker-seconds that wait in this gateway.", ["model"], registry=self.registry
         )

@@ -12,27 +12,40 @@ ends.
 * A trailer field after a chunked body would be appended to the header of a request that is already being served.
 
 Refusals are whole problem+json answers with `Connection: close`. Nothing is logged: it is the client's doing.
+
+Where the process has many requests in hand, the kernel is asked how long a head has waited in its socket, or its connection to be
+accepted (tcp(7), TCP_INFO), and the request began then. What `door` answers at once is neither parsed nor becomes a task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import secrets
+import socket
+import struct
 import time
 from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol, Self
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from shared.errors import HeadTooLargeError, MalformedRequestError, RequestTimeoutError, ScoregateError
+from gateway.core.crowd import Crowd
+from shared.errors import (
+    HeadTooLargeError,
+    MalformedRequestError,
+    OverloadedError,
+    RequestTimeoutError,
+    ScoregateError,
+)
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_FIELDS: Final = 100
@@ -42,13 +55,27 @@ _SLICE_BYTES: Final = 16 * 1024
 #: The ASGI message of a whole answer; see `Cycle`.
 WHOLE_ANSWER: Final = "http.response.whole"
 EXTENSIONS: Final[dict[str, dict[object, object]]] = {WHOLE_ANSWER: {}}
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 #: Fields that two readers could read in two ways if they came twice (RFC 9110, 5.3; RFC 9112, 6.3).
 _ONCE = frozenset(
     {b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"content-encoding"}
 )
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+#: With fewer requests in hand a head is read as soon as it is there.
+_MANY: Final = 16
+#: Milliseconds since data last came, in struct tcp_info (linux/tcp.h), and as much of it as is needed.
+_LAST_DATA_RECV: Final = struct.Struct("=52xI")
+
+
+class Door(Protocol):
+    """Where a request may have to wait before it is parsed."""
+
+    def takes(self, connection: ProtectProtocol, data: bytes) -> bool:
+        """Whether `data`, one whole request and no more, waits there as the connection's `visit`.
+
+        Unless that has ended meanwhile, `enter` or `refused_at_the_door` follows.
+        """
 
 
 class _Input(Enum):
@@ -82,6 +109,9 @@ class ProtectProtocol(HttpToolsProtocol):
     stall_timeout_s: ClassVar[float] = 30.0
     #: Seconds for which input is thrown away after a refusal, so that the answer is seen.
     linger_timeout_s: ClassVar[float] = 3.0
+    #: The open connections of the process, if they are bounded.
+    crowd: ClassVar[Crowd[Any] | None] = None
+    door: ClassVar[Door | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -95,6 +125,8 @@ class ProtectProtocol(HttpToolsProtocol):
         self._with_head = False  # what comes now came together with its request's head
         self._unsent = 0
         self._idle_since_s = 0.0
+        self._caller: str | None = None
+        self.visit: Any = None  # what waits at the door
         self._timers: dict[str, TimerHandle] = {}
 
     @staticmethod
@@ -108,11 +140,29 @@ class ProtectProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._raw = transport
         self.transport = _Polite(transport, self)
+        if self.crowd is not None and not self._is_let_in(self.crowd):
+            return
         self._await_request()
+
+    def _is_let_in(self, crowd: Crowd[Self]) -> bool:
+        is_in, longest_idle = crowd.enter(self, time.monotonic())
+        if longest_idle is not None:
+            longest_idle.transport.close()
+        if not is_in:
+            if len(self.connections) > 2 * crowd.most:
+                self._raw.abort()  # to listen to what is said to those that were refused takes room, too
+            else:
+                self._refuse(
+                    OverloadedError("This gateway has as many connections open as it takes.", retry_after_ms=1000)
+                )
+        return is_in
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing of this connection stays behind."""
+        self.visit = None
         self._input = _OVER
+        if self.crowd is not None:
+            self.crowd.leave(self)
         self._unset_keepalive_if_required()
         for name in tuple(self._timers):
             self._cancel(name)
@@ -127,7 +177,21 @@ class ProtectProtocol(HttpToolsProtocol):
         """Feeds the parser in slices, and counts what it does not hand out."""
         if self._over:
             return
+        if self.visit is not None:  # it said more than one request: all of it goes the usual way
+            data, self.visit = self.visit.data + data, None
+        elif self.door is not None and self._input is _IDLE and not self._unseen and self._all_answered:
+            if self.crowd is not None:
+                self.crowd.wake(self)
+            if self.door.takes(self, data):
+                self._idle_since_s = time.monotonic()
+                return
+        self.enter(data)
+
+    def enter(self, data: bytes) -> None:
+        """The usual way of what was received."""
         self._with_head = False
+        if self.crowd is not None:
+            self.crowd.wake(self)
         for at in range(0, len(data), _SLICE_BYTES):
             piece = data if len(data) <= _SLICE_BYTES else data[at : at + _SLICE_BYTES]
             self._progress = False
@@ -141,8 +205,27 @@ class ProtectProtocol(HttpToolsProtocol):
                     return
         if self._input is _HEAD or self._unseen:
             self._start("head", self.head_timeout_s, self._head_overdue)
-        elif self._input is _IDLE and (self.cycle is None or self.cycle.response_complete):
+        elif self._input is _IDLE and self._all_answered:
             self._await_request()
+
+    @property
+    def _all_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def refused_at_the_door(self, answer: list[bytes], caller: str) -> None:
+        """Its request was not let in: the parts of the answer, the status line first, and whose it was."""
+        self.server_state.total_requests += 1
+        self._idle_since_s = time.monotonic()
+        default = [b"%b: %b\r\n" % field for field in self.server_state.default_headers]
+        crowd, self._caller = self.crowd, caller
+        if crowd is not None:
+            crowd.belong(self, caller)
+            if crowd.crowds(caller):
+                self._raw.write(b"".join((answer[0], b"connection: close\r\n", *default, *answer[1:])))
+                self.transport.close()
+                return
+            crowd.rest(self, self._idle_since_s)
+        self._raw.write(b"".join((answer[0], *default, *answer[1:])))
 
     @property
     def _over(self) -> bool:
@@ -222,11 +305,25 @@ class ProtectProtocol(HttpToolsProtocol):
             self._stop(MalformedRequestError(f"More than {MAX_PIPELINED} requests wait on this connection."))
         state = self.scope["state"]
         state["request_id"] = self._check_head()
-        state["began_s"] = time.monotonic()
+        state["began_s"] = time.monotonic() - self._waited_s()
         self._begin()
+        if self.crowd is not None and self._caller is not None and self.crowd.crowds(self._caller):
+            self.cycle.keep_alive = False
         self._with_head = True
         self._input = _BODY
         self._upgrading = self.parser.should_upgrade()
+
+    def _waited_s(self) -> float:
+        """For how long the head has been here unread. Where the system does not tell, 0."""
+        if len(self.tasks) < _MANY or not hasattr(socket, "TCP_INFO"):
+            return 0.0
+        sock = self._raw.get_extra_info("socket")
+        try:
+            told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECV.size)
+            milliseconds: int = _LAST_DATA_RECV.unpack(told)[0]
+        except (OSError, AttributeError, struct.error):  # a unix socket, or none
+            return 0.0
+        return milliseconds / 1000
 
     def _begin(self) -> None:
         """As uvicorn's `on_headers_complete` does, but that the answer may come whole (`Cycle`)."""
@@ -318,7 +415,7 @@ class ProtectProtocol(HttpToolsProtocol):
             self._stop(MalformedRequestError("The header field host is missing."))
         if b"content-length" in seen and b"transfer-encoding" in seen:
             self._stop(MalformedRequestError("Content-Length and Transfer-Encoding exclude each other."))
-        return ids[0].decode() if len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else new_request_id()
+        return ids[0].decode() if len(ids) == 1 and REQUEST_ID.fullmatch(ids[0]) else new_request_id()
 
     def _stop(self, error: ScoregateError) -> None:
         self._refusal = error
@@ -352,7 +449,7 @@ class ProtectProtocol(HttpToolsProtocol):
             broken.disconnected = True  # the app sees its client go, and what it still sends is dropped
             broken.message_event.set()
             self._answer()
-        elif not self.pipeline and (self.cycle is None or self.cycle.response_complete):
+        elif not self.pipeline and self._all_answered:
             self._answer()
 
     def on_response_complete(self) -> None:
@@ -361,6 +458,10 @@ class ProtectProtocol(HttpToolsProtocol):
         if self._refusal is not None and not self.pipeline:
             self._answer()
             return
+        if self.crowd is not None:
+            self._caller = self.cycle.scope["state"].get("caller")
+            if self._caller is not None:
+                self.crowd.belong(self, self._caller)
         if self.closing:
             return
         self.flow.resume_reading()
@@ -429,12 +530,14 @@ class ProtectProtocol(HttpToolsProtocol):
     def _await_request(self) -> None:
         """The connection is idle from now on. One timer looks after it, however many requests come and go meanwhile."""
         self._idle_since_s = time.monotonic()
+        if self.crowd is not None:
+            self.crowd.rest(self, self._idle_since_s)
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(self.idle_timeout_s, self._idle_overdue)
 
     def _idle_overdue(self) -> None:
         self.timeout_keep_alive_task = None
-        if self._input is not _IDLE or not (self.cycle is None or self.cycle.response_complete):
+        if self._input is not _IDLE or not self._all_answered:
             return  # the end of what is being served begins another wait
         left_s = self._idle_since_s + self.idle_timeout_s - time.monotonic()
         if left_s > 0:
@@ -529,18 +632,18 @@ def new_request_id() -> str:
 
 def _problem(error: ScoregateError, request_id: str) -> bytes:
     """A whole response, in RFC 9457's form."""
-    body = json.dumps(
-        {
-            "type": f"urn:scoregate:problem:{error.code}",
-            "title": HTTPStatus(error.status).phrase,
-            "status": error.status,
-            "detail": error.detail,
-            "code": error.reason,
-            "request_id": request_id,
-        }
-    ).encode()
-    head = (
-        f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\n"
-        f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
-    )
+    problem = {
+        "type": f"urn:scoregate:problem:{error.code}",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.reason,
+        "request_id": request_id,
+    }
+    head = "content-type: application/problem+json\r\n"
+    if error.retry_after_ms is not None:
+        problem["retry_after_ms"] = error.retry_after_ms
+        head += f"retry-after: {max(1, math.ceil(error.retry_after_ms / 1000))}\r\n"
+    body = json.dumps(problem).encode()
+    head += f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n"
     return STATUS_LINE[error.status] + head.encode() + body

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -21,7 +22,6 @@ import structlog
 import uvloop
 
 from gateway import app
-from gateway.metrics import Metrics
 from gateway.protocol import ProtectProtocol
 from gateway.settings import GatewaySettings
 from shared import serving
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 _PR_SET_PDEATHSIG = 1
 _RESTART_S = 1.0
 _GC = (10_000, 20, 20)
+#: Descriptors besides the public connections: to scorers, Redis and Entra, and connections that are being refused.
+_OTHER_FILES = 1_000
 
 
 def run(settings: GatewaySettings, parts: app.Parts | None = None) -> None:
@@ -39,6 +41,7 @@ def run(settings: GatewaySettings, parts: app.Parts | None = None) -> None:
 
 
 async def _serve(settings: GatewaySettings, parts: app.Parts | None) -> None:
+    _make_room(settings.max_connections)
     public = serving.listen(settings.host, settings.port, reuse_port=settings.reuse_port)
     internal = serving.listen(settings.internal_host, settings.internal_port)
     gateway = app.build(settings, parts)
@@ -58,19 +61,36 @@ async def _serve(settings: GatewaySettings, parts: app.Parts | None) -> None:
             on_drain=gateway.drain,
             drain_delay_s=settings.drain_delay_s,
             drain_s=settings.drain_s,
-            http=_counted(gateway.metrics),
+            http=protocol(gateway),
         )
     finally:
         await gateway.close()
 
 
-def _counted(metrics: Metrics) -> type[ProtectProtocol]:
+def protocol(gateway: app.Gateway) -> type[ProtectProtocol]:
+    """What the public port speaks, with the gateway's bounds, door and counters."""
+
     class Protocol(ProtectProtocol):
+        crowd = gateway.crowd
+        door = gateway.door
+
         @staticmethod
         def on_refused(error: ScoregateError) -> None:
-            metrics.heads_refused.labels(error.reason).inc()
+            gateway.metrics.heads_refused.labels(error.reason).inc()
 
     return Protocol
+
+
+def _make_room(connections: int) -> None:
+    """As many descriptors as the connections need and this process may have; says so where that is fewer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    least = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (least, hard))
+    if least < wanted:
+        log.warning("gateway.descriptors.few", limit=least, wanted=wanted, connections=connections)
 
 
 def run_several(settings: GatewaySettings, environ: Mapping[str, str]) -> int:

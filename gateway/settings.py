@@ -96,6 +96,12 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     default_timeout_ms: Annotated[
         Annotated[int, Meta(ge=50, le=60_000)], Doc("Time to answer when the client names none, in milliseconds.")
     ] = 10_000
+    max_connections: Annotated[
+        Count,
+        Doc(
+            "Open connections of one process on the public port; more are answered 503 and closed, unless an idle one can go."
+        ),
+    ] = 10_000
     max_in_flight: Annotated[Count, Doc("Requests in one process at once; more are answered 503.")] = 2_000
     max_batch_rows: Annotated[Count, Doc("Most rows that requests of one model version are gathered to.")] = 4_096
     max_waiting_rows: Annotated[

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 #: In one turn of the loop, so that what is open gets its own.
-MOST_PER_TURN: Final = 64
+MOST_PER_TURN: Final = 32
 #: Without a free descriptor the queue stays readable: look again after so long instead of at once.
 _PAUSE_S: Final = 0.1
 

@@ -9,6 +9,7 @@ import http
 import math
 import secrets
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ _encode = msgspec.json.Encoder().encode
 MAX_PROBLEMS = 100
 _STARTS = frozenset({"http.response.start", "http.response.whole"})
 MOST_LOGGED_PER_S = 100
+#: Told of a refusal: the error, the request's id and path, the caller's key, and its trace.
+Note = Callable[[ScoregateError, str, str, str | None, Mapping[str, str]], None]
 
 
 def request_id(scope: Scope) -> str:
@@ -104,6 +107,23 @@ class Errors:
         self.app = app
         self._brake = Brake(MOST_LOGGED_PER_S)
 
+    def note(
+        self, refused: ScoregateError, request: str, path: str, caller: str | None, trace: Mapping[str, str]
+    ) -> None:
+        """A line for a refusal, or a count of those without."""
+        if self._brake.passes(time.monotonic()):
+            event = log.info if refused.status < 500 else log.warning
+            event(
+                "gateway.request.refused",
+                request_id=request,
+                status=refused.status,
+                code=refused.reason,
+                path=path[:200],
+                caller=caller,
+                unlogged_before=self._brake.taken(),
+                **trace,
+            )
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, or answer with what went wrong; an answer already begun is cut off, so that it cannot be mistaken for whole."""
         if scope["type"] != "http":
@@ -137,18 +157,7 @@ class Errors:
         if started:
             raise ConnectionAbortedError("failed in the middle of an answer") from refused
         state = scope["state"]
-        if self._brake.passes(time.monotonic()):
-            event = log.info if refused.status < 500 else log.warning
-            event(
-                "gateway.request.refused",
-                request_id=request_id(scope),
-                status=refused.status,
-                code=refused.reason,
-                path=scope["path"][:200],
-                caller=state.get("caller"),
-                unlogged_before=self._brake.taken(),
-                **_trace(state),
-            )
+        self.note(refused, request_id(scope), scope["path"], state.get("caller"), _trace(state))
         headers, body = render(refused, oip=scope["path"].startswith("/v2"), request=request_id(scope))
         if (clock := state.get("clock")) is not None:
             headers.append((b"server-timing", server_timing(clock.spent_s)))

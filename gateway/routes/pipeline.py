@@ -27,6 +27,7 @@ from gateway.core.shares import Shares
 from gateway.core.stages import Clock, MarkedClock, server_timing
 from gateway.core.tracing import Tracing
 from gateway.core.uploads import Bodies, Uploads
+from gateway.core.windows import FEW, Windows
 from gateway.metrics import Metrics
 from gateway.middleware.errors import request_id
 from gateway.settings import GatewaySettings
@@ -58,6 +59,12 @@ MAX_NAME = 63
 _TIMEOUT = CLIENT_TIMEOUT_HEADER.encode()
 #: Of what `authorise` remembers.
 MAX_ASKED = 10_000
+#: What comes back, or would have: what was late is known of these.
+_IN_TIME_OR_NOT = frozenset({200, 504})
+#: Of the time it has, what a request may have waited when it is first looked at, if its caller has many in flight.
+LOOKED_AT = 0.2
+#: With more rows it may be the request itself that takes long.
+_FEW_ROWS = 32
 
 
 class Form(Protocol):
@@ -133,6 +140,9 @@ class Pipeline:
         self._clock = Clock if tracing is None else MarkedClock
         self.in_flight = 0
         self._served = Shares(settings.max_in_flight)
+        self._windows = Windows(settings.max_in_flight)
+        #: Told of each request that was refused before its body was read: its Authorization, its target, and what it asked for.
+        self.on_turned_away: Callable[[bytes, bytes, Asked], None] = lambda *_: None
         self._bodies = Bodies(settings.max_buffered_bytes)
         self._uploads = Uploads()
         #: By caller, model and version, as asked for under the index that they are of.
@@ -201,6 +211,34 @@ class Pipeline:
         self.policy.authorise(caller, name, known=name in self.index.models)
         return self.index.models[name]
 
+    def may_enter(self, asked: Asked, began_s: float, allowed_s: float, entering: int = 0) -> None:
+        """Raise what a request is refused with before its body is read. It began then, and has so many seconds.
+
+        `entering`: so many of the same caller's were let in and have not come here yet. Of a caller with many in flight, what has
+        waited for long only to be looked at would wait for long at each further step, too.
+        """
+        key = asked.caller.key
+        held = self._served.held(key) + entering
+        if not self._served.fits(key, 1 + entering):
+            raise _too_many()
+        self.admission.precheck(key, asked.grant.limits)
+        waited_s = time.monotonic() - began_s
+        if waited_s > (allowed_s if held < FEW else LOOKED_AT * allowed_s) or not self._windows.fits(key, held):
+            raise OverloadedError(
+                "this gateway has as many requests of yours as it can answer in time; try again", retry_after_ms=1000
+            )
+        self.forwarder.check(asked.place, began_s + allowed_s)
+
+    def _enter(self, asked: Asked, scope: Scope, headers: dict[bytes, bytes], began_s: float, allowed_s: float) -> None:
+        """`may_enter`, and whoever wants to know is told if not."""
+        try:
+            self.may_enter(asked, began_s, allowed_s)
+        except ScoregateError:
+            query = scope["query_string"]
+            target = scope.get("raw_path", b"") + (b"?" + query if query else b"")
+            self.on_turned_away(headers.get(b"authorization", b""), target, asked)
+            raise
+
     # --- the whole
 
     async def score(self, form: Form, scope: Scope, receive: Receive, send: Send) -> None:
@@ -209,6 +247,7 @@ class Pipeline:
         params = scope["path_params"]
         label, status, code = "unknown", 500, "internal_error"
         caller: Caller | None = None
+        allowed_s = 0.0
         self.in_flight += 1
         try:
             if self.in_flight > self._served.most:
@@ -220,11 +259,13 @@ class Pipeline:
             asked = self.authorise(known, params["model"], params.get("version"))
             label = asked.served.entry.model
             clock.enter("admit", time.monotonic())
-            if not self._served.fits(known.key, 1):
-                raise _too_many()
+            allowed_s = self.timeout_ms(headers.get(_TIMEOUT), asked.grant) / 1000
+            self._enter(asked, scope, headers, clock.began_s, allowed_s)
             self._served.take(known.key, 1)
             caller = known
-            out_headers, body = await self._score(form, asked, scope, headers, receive, clock)
+            out_headers, body = await self._score(
+                form, asked, scope, headers, receive, clock, clock.began_s + allowed_s
+            )
             if WHOLE_ANSWER in scope.get("extensions", ()):
                 await send({"type": WHOLE_ANSWER, "status": 200, "headers": out_headers, "body": body})
             else:
@@ -239,26 +280,41 @@ class Pipeline:
             raise
         finally:
             self.in_flight -= 1
+            now = time.monotonic()
+            clock.end(now)
             if caller is not None:
-                self._served.give(caller.key, 1)
-            clock.end(time.monotonic())
+                self._answered(caller.key, scope, status, clock, allowed_s, now)
             self.metrics.answered(label, status, code, clock)
             if self.tracing is not None:
                 self.tracing.answered(scope, clock, label, status, code)
 
+    def _answered(self, key: str, scope: Scope, status: int, clock: Clock, allowed_s: float, now: float) -> None:
+        """Its place is free; and what is learned from how long it took, but for what the client took to send its body."""
+        held = self._served.held(key)
+        self._served.give(key, 1)
+        if held == 1:
+            self._windows.gone(key)
+        elif status in _IN_TIME_OR_NOT and scope["state"].get("rows", 0) <= _FEW_ROWS:
+            took_s = clock.total_s - clock.spent_s.get("read", 0.0)
+            self._windows.answered(key, held, took_s, allowed_s, now)
+
     async def _score(
-        self, form: Form, asked: Asked, scope: Scope, headers: dict[bytes, bytes], receive: Receive, clock: Clock
+        self,
+        form: Form,
+        asked: Asked,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        clock: Clock,
+        deadline_s: float,
     ) -> tuple[Headers, bytes]:
         request = request_id(scope)
-        timeout_ms = self._timeout_ms(headers, asked.grant)
-        deadline_s = time.monotonic() + timeout_ms / 1000
         key, limits, contract = asked.caller.key, asked.grant.limits, asked.contract
-        self.admission.precheck(key, limits)
-        self.forwarder.check(asked.place, deadline_s)
         form.content_type(headers)
-        within_s = min(self.settings.body_timeout_s, timeout_ms / 1000)
+        within_s = min(self.settings.body_timeout_s, max(0.001, deadline_s - time.monotonic()))
         is_here = "body_is_here" in scope["state"] and b"content-encoding" not in headers
         frame, wanted = await self._read(form, asked, headers, receive, within_s, clock, is_here=is_here)
+        scope["state"]["rows"] = frame.rows
         clock.enter("admit", time.monotonic())
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
         with await self.admission.admit(key, limits, rows=contract.cost_rows(frame), lease_ms=lease_ms) as ticket:
@@ -337,8 +393,8 @@ class Pipeline:
             raise
         return frame, wanted
 
-    def _timeout_ms(self, headers: dict[bytes, bytes], grant: Grant) -> int:
-        text = headers.get(_TIMEOUT)
+    def timeout_ms(self, text: bytes | None, grant: Grant) -> int:
+        """What the client allows (`X-Request-Timeout-Ms`), or the default. Raises MalformedRequestError for what is no time."""
         if text is None:
             return grant.rules.timeout_ms or self.settings.default_timeout_ms
         try:

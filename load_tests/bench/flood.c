@@ -13,6 +13,7 @@ enum { RIGHT = 0, OTHER_BODY = -1, NOT_SENT = -2, NO_ANSWER = -3, CLOSED = -4, N
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,7 +179,8 @@ int main(int count, char **given) {
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
-  setpriority(PRIO_PROCESS, 0, -10); /* only if it may */
+  struct sched_param first = {.sched_priority = 1};
+  if (sched_setscheduler(0, SCHED_RR, &first) < 0 && nice(-10) == -1) errno = 0; /* only if it may */
   address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(given[1]))};
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK); /* this machine, never another one */
   read_shots();

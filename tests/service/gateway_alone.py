@@ -25,7 +25,7 @@ from starlette.routing import Route
 from gateway.app import Gateway, Parts
 from gateway.core.caller import Caller
 from gateway.core.policy import GrantRule, Policy
-from gateway.protocol import ProtectProtocol
+from gateway.server import protocol
 from gateway.settings import GatewaySettings
 from gateway.shell.authenticate import Authenticator
 from shared import serving
@@ -168,5 +168,5 @@ async def running(
         await gateway.start()
         stack.push_async_callback(gateway.close)
         internal = await stack.enter_async_context(served(gateway.internal))
-        url = await stack.enter_async_context(served(gateway.public, http=ProtectProtocol))
+        url = await stack.enter_async_context(served(gateway.public, http=protocol(gateway)))
         yield Running(gateway, url, internal)

@@ -1,0 +1,56 @@
+"""How many requests a caller may have in flight and still be answered in time: found by what happens to them. Pure.
+
+As long as answers come well before their deadlines there is no window. When one comes late the caller's window becomes less than
+what it has in flight, and grows again, slowly, with each answer in time (additive increase, multiplicative decrease, as TCP's).
+Whatever makes answers late (R, the event loop, Redis) needs not be known for that. A caller with few in flight has no window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Final
+
+#: Requests of one caller in flight that are no flood.
+FEW: Final = 32
+#: Of the time allowed; what is left is for answers that take longer than this one.
+LATE: Final = 0.7
+_LESS: Final = 0.75
+#: A window is made smaller at most once in so long: what it did shows only in later answers.
+_PAUSE_S: Final = 0.2
+
+
+class Windows:
+    """Of the callers that had late answers; at most `most` requests are in flight in all."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._windows: dict[Hashable, tuple[float, float]] = {}  # the window, and when it was last made smaller
+
+    def __len__(self) -> int:
+        """Callers that have one."""
+        return len(self._windows)
+
+    def fits(self, caller: Hashable, held: int) -> bool:
+        """Whether one more would be answered in time, of a caller with so many in flight."""
+        if held < FEW or not self._windows:
+            return True
+        found = self._windows.get(caller)
+        return found is None or held < found[0]
+
+    def answered(self, caller: Hashable, held: int, took_s: float, allowed_s: float, now: float) -> None:
+        """One of the caller's requests was answered after `took_s` of the `allowed_s`; so many were in flight, itself included."""
+        found = self._windows.get(caller)
+        if took_s > LATE * allowed_s:
+            window, since_s = found or (float(self.most), 0.0)
+            if held >= FEW and now - since_s >= _PAUSE_S:
+                self._windows[caller] = max(float(FEW), _LESS * min(window, held)), now
+        elif found is not None:
+            window = found[0] + FEW / found[0]
+            if held <= 1 or window >= self.most:
+                del self._windows[caller]
+            else:
+                self._windows[caller] = window, found[1]
+
+    def gone(self, caller: Hashable) -> None:
+        """The caller has nothing in flight any more."""
+        self._windows.pop(caller, None)
