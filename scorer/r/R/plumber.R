@@ -88,8 +88,9 @@ answer_ping <- function(tidy, res) {
 
 #' A function that, every so many calls, has R use again what earlier calls used
 #'
-#' Until R collects by itself it takes new cells for each call, and in a fork every page of them is a copy: an idle worker
-#' would grow for half an hour by its pings alone. A young collection leaves old cells, which the fork shares, untouched.
+#' Until R collects by itself it takes new cells for each call, and in a fork every page of them is a copy: an idle
+#' worker would grow for half an hour by its pings alone. A young collection leaves old cells, which the fork shares,
+#' untouched.
 #'
 #' @param every Calls between two collections.
 #' @noRd
