@@ -81,6 +81,10 @@ def gone(pid: int) -> bool:
         return True
 
 
+def _has_open_calls(stack: Stack, number: int) -> None:
+    eventually(lambda: chaos.inside(stack)["open_calls"] >= number, what=f"it has {number}")
+
+
 async def test_sigterm_under_load_answers_what_is_in_flight_and_leaves_nothing(
     new_stack: NewStack, hostile_store: str
 ) -> None:
@@ -89,8 +93,10 @@ async def test_sigterm_under_load_answers_what_is_in_flight_and_leaves_nothing(
     nap = chaos.shot(chaos.HOSTILE, [{"x": 4, "act": "nap"}], [8.0])
     async with chaos.gun(stack) as gun:
         assert await gun.pull(chaos.shot(chaos.HOSTILE, [{"x": 1, "act": "children"}], [2.0])) is None
-        in_flight = [asyncio.create_task(gun.pull(nap)) for _ in range(2)]
-        await asyncio.to_thread(lambda: eventually(lambda: chaos.inside(stack)["open_calls"] >= 2, what="it has them"))
+        in_flight = []
+        for number in (1, 2):  # one after the other: what comes in one moment leaves in one call
+            in_flight.append(asyncio.create_task(gun.pull(nap)))
+            await asyncio.to_thread(_has_open_calls, stack, number)
         load = asyncio.create_task(gun.fire(chaos.healthy(stack), rate_per_s=RATE_PER_S, seconds=2))
         answered = chaos.metric(stack, "scorer_requests_total", model=chaos.HEALTHY)
         await asyncio.to_thread(
