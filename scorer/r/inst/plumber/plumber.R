@@ -1,7 +1,4 @@
-# Wires a worker's routes; the ideas are in R/plumber.R.
-
-#* @post /predict
-function(req, res) answer_predict(predict_frame, req, res)
+# A worker's routes but for POST /predict, which its router answers itself (R/plumber.R).
 
 #* @get /ping
 function(res) answer_ping(tidy, res)
