@@ -71,7 +71,9 @@ class Answers:
         line = self._lines[call.key]
         frames = [frame for _, (_, frame) in sorted(call.frames.items())]
         empty = Frame(0, tuple(b"" for _ in line.outputs))
-        sizes = tuple(0 if index in call.errors else size for index, size in enumerate(call.items))
+        sizes = tuple(call.items)
+        if call.errors:
+            sizes = tuple(0 if index in call.errors else size for index, size in enumerate(sizes))
         errors = tuple(error for _, error in sorted(call.errors.items()))
         return Answer(call, merge(frames) if frames else empty, sizes, errors)
 
