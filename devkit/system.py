@@ -34,7 +34,7 @@ APT_PACKAGES = (
     "r-base-core", *_debian(R_PACKAGES), "libblas3", "liblapack3", "redis-server",
 )  # fmt: skip
 
-_PROGRAMS = {"nodejs": "node", "prometheus": "promtool"}
+_PROGRAMS = {"nodejs": "node", "prometheus": "promtool", "g++": "cc"}
 
 # Nothing it installs may start a service: that is what policy-rc.d says, and it is gone again afterwards.
 _INSTALL = """

@@ -1,7 +1,7 @@
 """`authenticate`: the Authorization header in, a Caller out; what costs nothing is refused before anything is computed.
 
 Signature and keys here, rules in `gateway.core.claims`. A verified token is remembered until it expires, by the
-SHA-256 of its header field and only while the very key that verified it is still published: RS256 is paid once per token.
+SHA-256 of its text and only while the very key that verified it is still published: RS256 is paid once per token.
 Refusals are never remembered, permissions neither.
 """
 
@@ -69,10 +69,14 @@ class Authenticator:
 
         Raises UnauthenticatedError, or UnavailableError when Entra ID's keys cannot be had.
         """
-        digest = hashlib.sha256(authorization or b"").digest()
+        token = authorization[7:] if authorization and authorization[:7] == b"Bearer " else self._token(authorization)
+        digest = hashlib.sha256(token).digest()
         if caller := self._recall(digest):
             return caller
-        token = self._token(authorization)
+        if (plain := self._token(authorization)) != token:
+            token, digest = plain, hashlib.sha256(plain).digest()
+            if caller := self._recall(digest):
+                return caller
         if not _COMPACT.fullmatch(token):
             raise refuse("JwtInvalid", "The token is not a signed JWT in compact form.")
         try:

@@ -1,6 +1,6 @@
 """The open-loop generator of `flood.c`: for rates at which Python would be late, and would take the core that is measured.
 
-Compiled when it is first needed (a C compiler is there wherever R packages are built). One request at a time on each of its
+Compiled when it is first needed. One request at a time on each of its
 connections; each answer is compared with the right one. It runs at a higher priority where it may, and tells how late it was.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from client.openloop import NO_ANSWER, NOT_SENT, Report, is_here, percentile
+from devkit import system
 from devkit.state import DEV
 from load_tests.bench.ground import ANOTHER
 
@@ -96,10 +97,10 @@ def _children_s() -> float:
 
 
 def _compiled() -> Path:
-    """The program, made once for each content of its source. Raises RuntimeError with what the compiler said."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise RuntimeError("no C compiler: install gcc, which builds the generator of the overload benchmark")
+    """The program, made once for each content of its source. Raises RuntimeError with what the compiler said, MissingError
+    where there is none and it cannot be installed."""
+    system.install_packages("g++")  # with it come cc and libc's headers, which gcc alone only recommends
+    compiler = shutil.which("cc") or "cc"
     program = DEV / "bench" / f"flood-{hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]}"
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)

@@ -180,6 +180,16 @@ async def test_rs256_is_paid_once_per_token() -> None:
     assert desk.verified == before
 
 
+async def test_rs256_is_paid_once_however_the_field_is_written() -> None:
+    desk = Desk()
+    text = token().encode()
+    callers = [await desk.authenticator.authenticate(field) for field in (
+        b"bearer " + text, b"Bearer " + text, b"Bearer   " + text, b"BEARER " + text + b"  ",
+    )]  # fmt: skip
+    assert all(caller is callers[0] for caller in callers)
+    assert (desk.verified, len(desk.authenticator._remembered)) == (1, 1)
+
+
 async def test_a_remembered_token_still_expires() -> None:
     desk = Desk()
     text = token()
