@@ -20,7 +20,7 @@ from tests.compose.test_scale import gun, shots
 from tests.support import eventually
 
 __all__ = ["shots"]
-STOP = "/tmp/stop-load"
+BEGUN, STOP = "/tmp/load-begun", "/tmp/stop-load"
 LOAD = Path(__file__).with_name("rolling_load.py")
 
 
@@ -43,7 +43,10 @@ def second_gateway(containers: Containers, tmp_path: Path) -> Iterator[tuple[str
 
 @contextmanager
 def load_from_outside(containers: Containers) -> Iterator[dict[str, Any]]:
-    """Calls the name `gateway` from a container of its network; the report is in what this gives, afterwards."""
+    """Calls the name `gateway` from a container of its network; the report is in what this gives, afterwards.
+
+    Begins when all callers have had an answer: finding the name alone takes a container's resolver ten seconds now and then.
+    """
     manifest = json.loads(containers.once("scoregate-examples", "cat", f"/store/models/{REFERENCE}/1/manifest.json"))
     call = {
         "host": "gateway",
@@ -53,6 +56,7 @@ def load_from_outside(containers: Containers) -> Iterator[dict[str, Any]]:
         "body": json.dumps({"rows": rows_to_send(manifest)[:1]}),
         "expected": manifest["example"]["outputs"]["prediction"][:1],
         "callers": 4,
+        "begun": BEGUN,
         "stop": STOP,
         "most_s": 120,
     }
@@ -65,6 +69,13 @@ def load_from_outside(containers: Containers) -> Iterator[dict[str, Any]]:
         process.stdin.close()
         process.stdin = None
         try:
+            name = Path(BEGUN).name
+            eventually(
+                lambda: name in containers.execute(containers.name("entra"), "ls", "/tmp").split(),
+                within_s=60,
+                every_s=0.5,
+                what="each caller has had an answer",
+            )
             yield report
         finally:
             containers.execute(containers.name("entra"), "touch", STOP)
