@@ -2,11 +2,10 @@
 
 uvicorn has none of these limits. The facts that force the shape:
 
-* Its parser hands out a header field only once it is whole, so a field of 60 MB would be gathered unseen. Bytes are
-fed in
-  slices, and a slice that completes nothing is part of the field being gathered.
-* A refusal must not be written into the answer to an earlier, pipelined request: it waits for its turn, and parsing
-ends.
+* Its parser hands out a header field only once it is whole, so a field of 60 MB would be gathered unseen. Bytes
+  are fed in slices, and a slice that completes nothing is part of the field being gathered.
+* A refusal must not be written into the answer to an earlier, pipelined request: it waits for its turn, and
+  parsing ends.
 * Closing a socket with unread input resets it, and the client never sees the answer. So such a connection is shut for
   writing, what still comes is thrown away for a moment, and only then it is closed.
 * A trailer field after a chunked body would be appended to the header of a request that is already being served.
@@ -39,6 +38,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.core.crowd import Crowd
+from shared.asgi import WHOLE_ANSWER
 from shared.errors import (
     HeadTooLargeError,
     MalformedRequestError,
@@ -52,8 +52,6 @@ MAX_FIELDS: Final = 100
 #: Requests of one connection that wait for their turn; HTTP libraries send one at a time.
 MAX_PIPELINED: Final = 32
 _SLICE_BYTES: Final = 16 * 1024
-#: The ASGI message of a whole answer; see `Cycle`.
-WHOLE_ANSWER: Final = "http.response.whole"
 EXTENSIONS: Final[dict[str, dict[object, object]]] = {WHOLE_ANSWER: {}}
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -560,10 +558,10 @@ class ProtectProtocol(HttpToolsProtocol):
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer, which may be sent as one `http.response.whole`: `status`, `headers`, `body`.
+    """One request and its answer, which may come as one message (`shared.asgi`).
 
     uvicorn takes an answer's start and its body apart and looks at each header's every byte: a fifth of what a scoring request
-    costs this process. An app may send the message where `scope["extensions"]` names it; it says its own Content-Length.
+    cost this process.
     """
 
     async def send(self, message: Any) -> None:

@@ -25,6 +25,7 @@ import structlog
 import uvicorn
 
 from shared.accept import Acceptor
+from shared.asgi import BEGINNINGS
 
 log = structlog.get_logger(__name__)
 _BACKLOG = 2048
@@ -83,7 +84,7 @@ class _Leaving:
         """Not a coroutine of its own: each would be resumed as often as what it awaits."""
 
         async def last(message: Any) -> None:
-            if self.leaving and message["type"] in {"http.response.start", "http.response.whole"}:
+            if self.leaving and message["type"] in BEGINNINGS:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 

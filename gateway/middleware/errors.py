@@ -19,12 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.core.stages import server_timing
 from gateway.shell.body import ClientDisconnectedError
+from shared.asgi import BEGINNINGS
 from shared.errors import MethodNotAllowedError, NotFoundError, ScoregateError
 
 log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 MAX_PROBLEMS = 100
-_STARTS = frozenset({"http.response.start", "http.response.whole"})
 MOST_LOGGED_PER_S = 100
 #: Told of a refusal: the error, the request's id and path, the caller's key, and its trace.
 Note = Callable[[ScoregateError, str, str, str | None, Mapping[str, str]], None]
@@ -136,7 +136,7 @@ class Errors:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] in _STARTS
+            started = started or message["type"] in BEGINNINGS
             await send(message)
 
         try:

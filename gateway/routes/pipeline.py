@@ -38,6 +38,7 @@ from gateway.shell.coalesce import Forwarder, Waiting
 from gateway.shell.compress import LEAST_BYTES, compressed
 from gateway.shell.edge import EdgeLimiter
 from gateway.shell.pods import PodClient
+from shared.asgi import WHOLE_ANSWER
 from shared.deadline import CLIENT_TIMEOUT_HEADER, parse_timeout_ms
 from shared.errors import (
     InvalidDataError,
@@ -52,8 +53,6 @@ from shared.errors import (
 from shared.wire import Frame, WireError
 
 Headers = list[tuple[bytes, bytes]]
-#: The ASGI extension of `gateway.protocol`: an answer in one message.
-WHOLE_ANSWER = "http.response.whole"
 #: Of a model's name and of a version: no longer one exists, and messages repeat what was asked for.
 MAX_NAME = 63
 _TIMEOUT = CLIENT_TIMEOUT_HEADER.encode()
