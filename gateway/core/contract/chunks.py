@@ -11,9 +11,11 @@ from collections.abc import Iterator
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
 _S = rb"[ \t\n\r]*+"
 #: Whole rows from here: objects without containers, each with the comma after it or right before a closing bracket.
-_ROWS = re.compile(rb"(?:" + _S + rb'\{(?:[^"{}\[\]]++|' + _TEXT + rb")*+\}" + _S + rb"(?:,|(?=\])))++", re.DOTALL)
+_ROWS = re.compile(
+    rb"(?>(?:" + _S + rb'\{(?>(?:[^"{}\[\]]++|' + _TEXT + rb")*)\}" + _S + rb"(?:,|(?=\])))+)", re.DOTALL
+)
 #: Whole scalars from here, likewise.
-_ELEMENTS = re.compile(rb"(?:" + _S + rb'(?:[^"{}\[\],]++|' + _TEXT + rb")" + _S + rb"(?:,|(?=\])))++", re.DOTALL)
+_ELEMENTS = re.compile(rb"(?>(?:" + _S + rb'(?:[^"{}\[\],]++|' + _TEXT + rb")" + _S + rb"(?:,|(?=\])))+)", re.DOTALL)
 _NEXT = re.compile(_S + rb"[,\]]")
 _NESTED_END = re.compile(rb"\]" + _S + rb"\]")
 _CLOSING = re.compile(_S + rb"\]" + _S + rb"\}" + _S + rb"\Z")

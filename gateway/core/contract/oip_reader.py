@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 #: Most bytes of one small member (a shape, parameters, the outputs asked for).
 _MAX_SMALL = 64 * 1024
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
-_FLAT = rb"(?:[^\"\[\]]++|" + _TEXT + rb")*+"
+_FLAT = rb"(?>(?:[^\"\[\]]++|" + _TEXT + rb"){0,20000})"  # a turn takes a hundred bytes of memory
 #: How far ahead an element's end is looked for.
 _MOST_AHEAD = 2 * 1024 * 1024
-_DATA = re.compile(rb"(?:" + rb"[^\"\[\]]++|" + _TEXT + rb"|\[" + _FLAT + rb"\])*+", re.DOTALL)
+_DATA = re.compile(rb"(?>(?:[^\"\[\]]++|" + _TEXT + rb"|\[" + _FLAT + rb"\])*)", re.DOTALL)
 _META = frozenset({"model_name", "model_version"})
 #: Parameters of Triton's by which an output would come in another form, or elsewhere.
 _NOT_OFFERED = ("classification", "shared_memory_region")

@@ -29,18 +29,20 @@ T = TypeVar("T")
 Steps = Generator[None, None, T]
 
 MAX_DEPTH = 64
-_PIECE = rb'(?:[^"\\\x00-\x1f]{1,2048}+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))'
+# A group that can fail half-way is not repeated possessively, but `(?>(?:…)*)`: before 3.11.5, and so in Debian 12, Python's `re`
+# goes on behind a last turn that failed (gh-106052), and takes `1.` for a number.
+_PIECES = rb'(?>(?:[^"\\\x00-\x1f]{1,2048}+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})){0,128})'
 _TOKEN = re.compile(
     rb"[ \t\n\r]{0,256}+(?:"
     rb"([{}\[\]:,])"
-    rb'|"(' + _PIECE + rb'{0,128}+)"'
-    rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)(?![0-9A-Za-z.+-])"
+    rb'|"(' + _PIECES + rb')"'
+    rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)(?![0-9A-Za-z.+-])"
     rb"|(true|false|null)(?![0-9A-Za-z_])"
     rb"|(-?(?:NaN|nan|Infinity|inf|Inf))(?![0-9A-Za-z_])"
     rb")"
 )
 _ONE_PIECE = re.compile(rb'[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
-_PIECES = re.compile(_PIECE + rb"{0,128}+")
+_SOME_PIECES = re.compile(_PIECES)
 _SPACES = 16_384
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _LITERALS = {b"true": (BOOLEAN, True), b"false": (BOOLEAN, False), b"null": (NULL, None)}
@@ -98,7 +100,7 @@ class Scanner:
             return self.take()
         if self.body[at : at + 1] != b'"':
             self.fail("no JSON value begins here", at)
-        pieces = _PIECES.match(self.body, at + 1)
+        pieces = _SOME_PIECES.match(self.body, at + 1)
         end = pieces.end() if pieces else at + 1
         if _ONE_PIECE.match(self.body, end) is None:
             self.bad_text(end)
@@ -126,7 +128,7 @@ class Scanner:
         """The token of the long string that begins at `at`."""
         start = at = self.at + 1
         while True:
-            match = _PIECES.match(self.body, at)
+            match = _SOME_PIECES.match(self.body, at)
             if match is None or match.end() == at:
                 break
             at = match.end()
