@@ -10,11 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 SUSPECT_S = 1.0
 PING_S = 1.0
 PINGS = 2
 _LOOK_S = 0.25
+
+
+class SilentError(Exception):
+    """The pod does not answer pings either."""
 
 
 class Owed:
@@ -25,7 +30,7 @@ class Owed:
     def __init__(self, ping: Callable[[str], Awaitable[bool]], silent: Callable[[str], bool]) -> None:
         self._ping = ping
         self._silent = silent
-        self._since: dict[str, dict[asyncio.Timeout, float]] = {}
+        self._since: dict[str, dict[asyncio.Future[Any], float]] = {}
         self._heard: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -41,16 +46,14 @@ class Owed:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def leaves(self, address: str) -> asyncio.Timeout:
-        """A batch leaves for this pod: to be entered around its call, and given to `back`. It expires if the pod is silent."""
-        scope = asyncio.timeout(None)
-        self._since.setdefault(address, {})[scope] = time.monotonic()
-        return scope
+    def leaves(self, address: str, answer: asyncio.Future[Any]) -> None:
+        """A batch leaves for this pod, until `back`. If the pod falls silent its answer becomes a SilentError."""
+        self._since.setdefault(address, {})[answer] = time.monotonic()
 
-    def back(self, address: str, scope: asyncio.Timeout, *, answered: bool) -> None:
+    def back(self, address: str, answer: asyncio.Future[Any], *, answered: bool) -> None:
         """The batch is over, one way or another."""
         owed = self._since[address]
-        del owed[scope]
+        del owed[answer]
         if not owed:
             del self._since[address]
         if answered:
@@ -84,7 +87,6 @@ class Owed:
         if not self._silent(address):
             self._heard[address] = time.monotonic()  # asked again in a while
             return
-        now = asyncio.get_running_loop().time()
-        for scope, since in list(self._since.get(address, {}).items()):
-            if since <= asked and not scope.expired():
-                scope.reschedule(now)
+        for answer, since in list(self._since.get(address, {}).items()):
+            if since <= asked and not answer.done():
+                answer.set_exception(SilentError(f"no answer to {PINGS} pings"))

@@ -1,8 +1,7 @@
 """Talks to the scorer pods: finds them, asks each for its catalogue, sends batches. Decisions are `gateway.core.pods`'.
 
-Every address behind a scorer's host name is a pod of its own (a headless Service). The client is aiohttp: on this hop httpx
-cost 1.5 ms more per call (docs/explanation/performance.md). No header of the caller's is passed on; the pod learns the request
-ids, the time left, and that a gateway speaks (an Ed25519 token, `shared.internal_token`).
+Every address behind a scorer's host name is a pod of its own (a headless Service). No header of the caller's is passed on; the pod
+learns the request's id, the time left, and that a gateway speaks (an Ed25519 token, `shared.internal_token`).
 """
 
 from __future__ import annotations
@@ -11,17 +10,18 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from urllib.parse import quote, urlsplit
 
-import aiohttp
 import msgspec
 import structlog
 from joserfc.jwk import OKPKey
 
 from gateway.core.catalogue import Index, build_index
 from gateway.core.pods import Pod, Pods
-from gateway.shell.pings import PING_S, PINGS, Owed
+from gateway.shell.hop import Hop, authority
+from gateway.shell.pings import PING_S, PINGS, Owed, SilentError
 from shared import internal_token
 from shared.catalogue import Catalogue
 from shared.deadline import DEADLINE_HEADER
@@ -34,6 +34,7 @@ from shared.errors import (
     VersionDownError,
     VersionNotHereError,
 )
+from shared.http_client import LostError, Reply
 from shared.stages import TIMES_HEADER, Times, read_times
 from shared.traceparent import TRACEPARENT_HEADER
 from shared.wire import (
@@ -49,7 +50,13 @@ from shared.wire import (
 
 log = structlog.get_logger(__name__)
 _catalogue = msgspec.json.Decoder(Catalogue)
+#: Longer only where there is no other pod to go to.
 _CONNECT_S = 2.0
+#: After a batch's deadline the scorer's own 504 has had so long to come back.
+_LATE_S = 0.25
+_RETRY_AFTER_MS = b"retry-after-ms"
+_LENGTH = HEADER_LENGTH.encode()
+_TIMES = TIMES_HEADER.encode()
 _POLL_TIMEOUT_S = 5.0
 #: A pod that has not answered a poll for this long no longer speaks for its versions.
 _FORGET_S = 15.0
@@ -60,6 +67,15 @@ _SAID: Mapping[str, type[ScoregateError]] = {
 
 class NoAnswerError(Exception):
     """The pod gave no answer at all: the batch may be tried elsewhere."""
+
+
+@lru_cache(maxsize=4096)
+def _target(address: str, model: str, version: str) -> str:
+    """How a request for a version begins."""
+    return (
+        f"POST /v2/models/{quote(model, safe='')}/versions/{quote(version, safe='')}/infer HTTP/1.1\r\n"
+        f"Host: {authority(address)}\r\nContent-Type: {CONTENT_TYPE}\r\n"
+    )
 
 
 class PodClient:
@@ -81,8 +97,9 @@ class PodClient:
         self._poll_s = poll_s
         self._on_change = on_change
         self._catalogues: dict[str, tuple[str, Catalogue, float]] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._hop = Hop()
         self._task: asyncio.Task[None] | None = None
+        self._finding: asyncio.Task[None] | None = None
         self._looks: dict[str, asyncio.Task[None]] = {}
         self._slots: dict[frozenset[str] | None, int] = {}  # as asked for, of the pods and workers there are now
         self._owed = Owed(self._ping, self._fell_silent)
@@ -91,12 +108,7 @@ class PodClient:
 
     async def start(self) -> None:
         """Begin polling; returns after the first round, whether or not a pod answered."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        await self._poll()
+        await self._find()
         await asyncio.gather(*self._looks.values())
         self._take_stock()
         self._task = asyncio.create_task(self._keep_polling(), name="poll-pods")
@@ -104,13 +116,12 @@ class PodClient:
 
     async def close(self) -> None:
         """Stop polling and close all connections."""
-        polling = [*self._looks.values(), *([self._task] if self._task else [])]
+        polling = [*self._looks.values(), *(task for task in (self._task, self._finding) if task is not None)]
         for task in polling:
             task.cancel()
         await asyncio.gather(*polling, return_exceptions=True)
         await self._owed.close()
-        if self._session:
-            await self._session.close()
+        self._hop.close()
 
     def slots(self, having: frozenset[str] | None = None) -> int:
         """Batches to have away at once, at all pods or at those: what their workers run, and half as many on the way to them."""
@@ -148,66 +159,74 @@ class PodClient:
         With it comes where its time went inside the pod. The answer has been checked: it is of the model and version asked
         for, with one size per item, each the item's own number of rows or 0 with an error.
         """
-        assert self._session is not None  # noqa: S101
         length, body = encode_request(inputs, frame, items)
-        headers = {
-            "Authorization": self._bearer(),
-            "Content-Type": CONTENT_TYPE,
-            HEADER_LENGTH: str(length),
-            DEADLINE_HEADER: str(timeout_ms),
-            "X-Request-Id": request_id,
-        }
-        if traceparent is not None:
-            headers[TRACEPARENT_HEADER] = traceparent
-        timeout = aiohttp.ClientTimeout(total=timeout_ms / 1000 + 0.25, sock_connect=_CONNECT_S)
-        url = f"{pod.address}/v2/models/{model}/versions/{version}/infer"
-        self.pods.started(pod, frame.rows)
-        status, scope = 0, self._owed.leaves(pod.address)
-        try:
-            async with (
-                scope,
-                self._session.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False) as response,
-            ):
-                content = await response.read()
-                status, reply = response.status, response.headers
-        except TimeoutError as error:
-            if scope.expired():
-                raise NoAnswerError(f"{pod.address}: it has fallen silent") from error
-            if isinstance(error, aiohttp.ServerTimeoutError) and not isinstance(error, aiohttp.SocketTimeoutError):
-                self._lost(pod, error)
-                raise NoAnswerError(f"{pod.address}: no connection in {_CONNECT_S} s") from error
-            raise DeadlineExceededError from error
-        except (aiohttp.ClientError, OSError) as error:
-            self._lost(pod, error)
-            raise NoAnswerError(f"{pod.address}: {error or type(error).__name__}") from error
-        finally:
-            self.pods.ended(pod, frame.rows)
-            self._owed.back(pod.address, scope, answered=status > 0)
+        trace = "" if traceparent is None else f"{TRACEPARENT_HEADER}: {traceparent}\r\n"
+        head = (
+            f"{_target(pod.address, model, version)}Authorization: {self._bearer()}\r\n"
+            f"X-Request-Id: {request_id}\r\n{DEADLINE_HEADER}: {timeout_ms}\r\n{trace}"
+            f"{HEADER_LENGTH}: {length}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        reply = await self._send(pod, head.encode() + body, frame.rows, timeout_ms / 1000 + _LATE_S)
         if pod.failures:
             log.info("gateway.pod.back", pod=pod.address)
         self.pods.answered(pod)
-        if status != 200:
-            raise self._said(pod, status, content, reply)
+        if reply.status != 200:
+            raise self._said(pod, reply)
         try:
-            answer = decode_response(outputs, content, int(reply.get(HEADER_LENGTH, "0")))
+            answer = decode_response(outputs, reply.body, int(reply.headers.get(_LENGTH, b"0")))
         except (WireError, ValueError) as error:
             raise UpstreamError from error
         if (answer.model, answer.version) != (model, version) or len(answer.items) != len(items):
             raise UpstreamError
         if any(got not in (0, sent) for got, sent in zip(answer.items, items, strict=True)):
             raise UpstreamError
-        return answer, read_times(reply.get(TIMES_HEADER, ""))
+        return answer, read_times(reply.headers.get(_TIMES, b"").decode("latin-1"))
+
+    async def _send(self, pod: Pod, request: bytes, rows: int, within_s: float) -> Reply:
+        """The pod's answer, whatever it says. Raises NoAnswerError, DeadlineExceededError."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Reply] = loop.create_future()
+
+        def done(reply: Reply | LostError) -> None:
+            if answer.done():
+                return  # too late: nobody waits any more
+            if isinstance(reply, Reply):
+                answer.set_result(reply)
+            else:
+                answer.set_exception(reply)
+
+        self.pods.started(pod, rows)
+        self._owed.leaves(pod.address, answer)
+        timer = loop.call_later(within_s, _too_late, answer)
+        try:
+            connect_s = _CONNECT_S if len(self.pods.by_address) > 1 else within_s
+            connection = await self._hop.connection(pod.address, connect_s)
+            try:
+                connection.send(request, done)
+                return await answer
+            finally:
+                self._hop.give_back(pod.address, connection)
+        except SilentError as error:
+            raise NoAnswerError(f"{pod.address}: it has fallen silent") from error
+        except TimeoutError as error:
+            self._lost(pod, error)
+            raise NoAnswerError(f"{pod.address}: no connection in {connect_s:g} s") from error
+        except OSError as error:
+            self._lost(pod, error)
+            raise NoAnswerError(f"{pod.address}: {error or type(error).__name__}") from error
+        finally:
+            timer.cancel()
+            answered = answer.done() and not answer.cancelled() and answer.exception() is None
+            self.pods.ended(pod, rows)
+            self._owed.back(pod.address, answer, answered=answered)
 
     async def _ping(self, address: str) -> bool:
-        assert self._session is not None  # noqa: S101
-        timeout = aiohttp.ClientTimeout(total=PING_S)
         headers = {"Authorization": self._bearer()}
         try:
-            async with self._session.get(f"{address}/v2/health/live", headers=headers, timeout=timeout) as response:
-                await response.read()
-                return True
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            await self._hop.get(address, "/v2/health/live", headers, within_s=PING_S, connect_s=PING_S)
+        except OSError:  # TimeoutError is one
             return False
+        return True
 
     def _fell_silent(self, address: str) -> bool:
         """Eject it; whether what it owes can be tried at another."""
@@ -220,16 +239,16 @@ class PodClient:
             log.warning("gateway.pod.away", pod=pod.address, error=str(error) or type(error).__name__)
         self.pods.failed(pod, time.monotonic())
 
-    def _said(self, pod: Pod, status: int, content: bytes, headers: Mapping[str, str]) -> ScoregateError:
+    def _said(self, pod: Pod, reply: Reply) -> ScoregateError:
         try:
-            said = msgspec.json.decode(content, type=dict[str, object])
+            said = msgspec.json.decode(reply.body, type=dict[str, object])
         except msgspec.MsgspecError:
             said = {}
         kind = _SAID.get(str(said.get("code")))
         if kind is None:
-            log.warning("gateway.pod.refused", pod=pod.address, status=status, code=said.get("code"))
+            log.warning("gateway.pod.refused", pod=pod.address, status=reply.status, code=said.get("code"))
             return UpstreamError()
-        wait = headers.get("Retry-After-Ms", "")
+        wait = reply.headers.get(_RETRY_AFTER_MS, b"")
         return kind(retry_after_ms=int(wait) if wait.isdigit() else (1000 if kind.retryable else None))
 
     # --- the catalogue
@@ -237,22 +256,34 @@ class PodClient:
     async def _keep_polling(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
+            self._hop.sweep(time.monotonic())
             try:
-                await self._poll()
+                self._look_at(self.pods.by_address.keys())
+                self._take_stock()
+                if (
+                    self._finding is None or self._finding.done()
+                ):  # a slow name delays no look at the pods that are known
+                    self._finding = asyncio.create_task(self._find(), name="find-pods")
             except Exception:
                 log.exception("gateway.pods.poll_failed")
 
-    async def _poll(self) -> None:
-        addresses = [a for found in await asyncio.gather(*map(self._resolve, self._urls)) for a in found]
+    async def _find(self) -> None:
+        """Which pods there are; and a look at the new ones."""
+        found = await asyncio.gather(*map(self._resolve, self._urls))
+        addresses = {address for of_one in found for address in of_one}
         if addresses:
-            self.pods.keep(addresses)
+            new = addresses - self.pods.by_address.keys()
+            self.pods.keep(sorted(addresses))
             self._slots.clear()
-            self._owed.keep(set(addresses))
-        for address, pod in self.pods.by_address.items():
+            self._owed.keep(addresses)
+            self._look_at(new)
+
+    def _look_at(self, addresses: Iterable[str]) -> None:
+        for address in addresses:
             if address not in self._looks:
-                self._looks[address] = asyncio.create_task(self._look(pod), name="look-at-pod")
-        if self._task is not None:
-            self._take_stock()
+                self._looks[address] = asyncio.create_task(
+                    self._look(self.pods.by_address[address]), name="look-at-pod"
+                )
 
     async def _look(self, pod: Pod) -> None:
         try:
@@ -289,7 +320,7 @@ class PodClient:
         try:
             async with asyncio.timeout(_CONNECT_S):
                 infos = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-        except OSError as error:  # TimeoutError is one
+        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             log.warning("gateway.pods.unresolved", host=parts.hostname, error=str(error))
             return [a for a in self.pods.by_address if a.endswith(f":{port}")]
         hosts = sorted({str(info[4][0]) for info in infos})
@@ -298,29 +329,32 @@ class PodClient:
         return [f"http://[{h}]:{port}" if ":" in h else f"http://{h}:{port}" for h in hosts]
 
     async def _ask(self, pod: Pod) -> None:
-        assert self._session is not None  # noqa: S101
         etag, catalogue, _ = self._catalogues.get(pod.address, ("", None, 0.0))
         headers = {"Authorization": self._bearer(), "If-None-Match": etag}
-        timeout = aiohttp.ClientTimeout(total=_POLL_TIMEOUT_S, sock_connect=_CONNECT_S)
         try:
-            async with self._session.get(
-                f"{pod.address}/internal/catalogue", headers=headers, timeout=timeout
-            ) as response:
-                body = await response.read()
-                if response.status == 304 and catalogue is not None:
-                    self._catalogues[pod.address] = (etag, catalogue, time.monotonic())
-                elif response.status == 200:
-                    fresh = _catalogue.decode(body)
-                    self._catalogues[pod.address] = (response.headers.get("ETag", ""), fresh, time.monotonic())
-                    pod.workers = fresh.workers
-                    self._slots.clear()
-                    self.ever_had_catalogue = True
-                else:
-                    log.warning("gateway.pod.catalogue_refused", pod=pod.address, status=response.status)
-                    return
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
+            reply = await self._hop.get(
+                pod.address, "/internal/catalogue", headers, within_s=_POLL_TIMEOUT_S, connect_s=_CONNECT_S
+            )
+            if reply.status == 304 and catalogue is not None:
+                self._catalogues[pod.address] = (etag, catalogue, time.monotonic())
+            elif reply.status == 200:
+                fresh = _catalogue.decode(reply.body)
+                etag = reply.headers.get(b"etag", b"").decode("latin-1")
+                self._catalogues[pod.address] = (etag, fresh, time.monotonic())
+                pod.workers = fresh.workers
+                self._slots.clear()
+                self.ever_had_catalogue = True
+            else:
+                log.warning("gateway.pod.catalogue_refused", pod=pod.address, status=reply.status)
+                return
+        except (OSError, msgspec.MsgspecError) as error:  # TimeoutError is an OSError
             self._lost(pod, error)
             return
         if pod.failures:
             log.info("gateway.pod.back", pod=pod.address)
         self.pods.answered(pod)
+
+
+def _too_late(answer: asyncio.Future[Reply]) -> None:
+    if not answer.done():
+        answer.set_exception(DeadlineExceededError())

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from scorer.core.frames import join
 from scorer.shell.processes import Death, Watched
-from scorer.shell.worker import Reply, WorkerConnection, WorkerLostError
+from scorer.shell.worker import WorkerConnection, prediction
 from scorer.shell.zygote import ZygoteError
+from shared.http_client import LostError, Reply
 from shared.wire import Frame
 
 
@@ -41,10 +42,10 @@ class ThrowAway:
         assert self.connection is not None  # noqa: S101 - it listens
         try:
             async with asyncio.timeout(timeout_s):
-                return await self.connection.ask(join(frame), frame.rows)
+                return await self.connection.ask(prediction(join(frame), frame.rows))
         except TimeoutError as error:
             raise ZygoteError(f"the example was not scored within {timeout_s:g} s") from error
-        except WorkerLostError as error:
+        except LostError as error:
             raise ZygoteError("R crashed while it scored the example") from error
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ from scorer.shell.processes import Death
 from scorer.shell.store import CacheError, CorruptError, Found, Store, StoreError
 from scorer.shell.throw_away import ThrowAway
 from scorer.shell.trust import TrustedKeys
+from scorer.shell.worker import rows_of
 from scorer.shell.workers import Workers
 from scorer.shell.zygote import Zygote, ZygoteError
 from shared.catalogue import Promotion
@@ -440,7 +441,7 @@ class Versions:
         reply = await test.score(frame, min(self._settings.max_load_s, self._settings.max_predict_s))
         if reply.status != 200:
             raise RefusedError(f"self-test: {reply.body.decode(errors='replace')[:500]}")
-        return cut(tensor_specs(manifest.signature.outputs), reply.rows, reply.body)
+        return cut(tensor_specs(manifest.signature.outputs), rows_of(reply), reply.body)
 
     # the end
 

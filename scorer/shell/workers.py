@@ -32,8 +32,9 @@ from scorer.shell.memory import Memory, memory_of
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.processes import Death, Plight, Watched
 from scorer.shell.throw_away import ThrowAway
-from scorer.shell.worker import Reply, WorkerConnection, WorkerLostError
+from scorer.shell.worker import WorkerConnection, rows_of
 from scorer.shell.zygote import Zygote, ZygoteError
+from shared.http_client import LostError, Reply
 from shared.wire import Frame, WireError
 
 log = structlog.get_logger()
@@ -279,7 +280,7 @@ class Workers:
 
     async def _connect(self, process: Process) -> None:
         try:
-            process.connection = await WorkerConnection.connect(process.socket, self._limits.answer_bytes)
+            process.connection = await WorkerConnection.to_socket(process.socket, self._limits.answer_bytes)
         except OSError as error:
             log.warning("scorer.worker.not_started", model=process.key, pid=process.pid, error=str(error))
             self.end(process.number, Cause.NOT_STARTED)
@@ -376,18 +377,20 @@ class Workers:
         plight = None if process.pid is None else processes.plight_of(process.pid)
         self.end(process.number, Cause.HUNG if plight is None else _CAUSES[plight])
 
-    def _replied(self, process: Process, run: Run, reply: Reply | WorkerLostError) -> None:
+    def _replied(self, process: Process, run: Run, reply: Reply | LostError) -> None:
         if process.timer is not None:
             process.timer.cancel()
         now = process.last_ping_s = time.monotonic()
         if self.on_run is not None:
             self.on_run(run, process.pid, now, isinstance(reply, Reply) and reply.status == 200)
-        if isinstance(reply, WorkerLostError):
+        if isinstance(reply, LostError):
             return  # `on_lost` sees to it
         self._metrics.times(run.key).predict.observe(now - run.started_s)
-        retire = b"x-retire" in reply.headers or self._left_children(process, now) or self._far_too_large(process)
-        effects = self.pool.run_done(process.number, self._result(run, reply), now, retire=retire)
-        self.perform(effects)
+        retire = b"x-retire" in reply.headers
+        self.perform(self.pool.run_done(process.number, self._result(run, reply), now, retire=retire))
+        # After the answer, which need not wait for it; a run that it has been given meanwhile is its last.
+        if self._left_children(process, now) or self._far_too_large(process):
+            self.perform(self.pool.retire_worker(process.number, now))
 
     def _result(self, run: Run, reply: Reply) -> Frame | Failure:
         if reply.status != 200:
@@ -395,7 +398,7 @@ class Workers:
             return Failure(code, reply.body.decode(errors="replace")[:2000] or "R could not score these rows")
         line = self.pool.lines.get(run.key)
         try:
-            return cut(line.outputs if line else (), reply.rows, reply.body)
+            return cut(line.outputs if line else (), rows_of(reply), reply.body)
         except WireError as error:
             return Failure("bad_output", str(error))
 
@@ -406,7 +409,7 @@ class Workers:
             max(1.0, self._limits.ping_s), lambda: self.end(process.number, Cause.UNANSWERED)
         )
 
-        def ponged(reply: Reply | WorkerLostError) -> None:
+        def ponged(reply: Reply | LostError) -> None:
             if process.timer is not None:
                 process.timer.cancel()
             if isinstance(reply, Reply):
@@ -428,7 +431,7 @@ class Workers:
             async with asyncio.timeout(timeout_s):
                 either: set[asyncio.Future[Any]] = {test.listening, zygote.gone}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                test.connection = await WorkerConnection.connect(folder / "s", self._limits.answer_bytes)
+                test.connection = await WorkerConnection.to_socket(folder / "s", self._limits.answer_bytes)
         except (TimeoutError, OSError) as error:
             test.close()
             raise ZygoteError("a fork of the zygote did not come to listen") from error

@@ -121,7 +121,7 @@ class Pods:
 
     async def serving(self, client: PodClient) -> set[str]:
         """Whom the gateway has for the model after a look at each."""
-        await client._poll()
+        client._look_at(client.pods.by_address.keys())
         await asyncio.gather(*client._looks.values())
         return self.known(client)
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from gateway.shell import pings
-from gateway.shell.pings import Owed
+from gateway.shell.pings import Owed, SilentError
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +45,12 @@ async def test_what_a_silent_pod_owes_is_lost_after_two_pings() -> None:
         return False
 
     async with looking(ping) as (owed, silent):
-        scope = owed.leaves("a")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(5), scope:
-                await asyncio.get_running_loop().create_future()
-        assert scope.expired()
-        owed.back("a", scope, answered=False)
+        answer = asyncio.get_running_loop().create_future()
+        owed.leaves("a", answer)
+        with pytest.raises(SilentError):
+            async with asyncio.timeout(5):
+                await answer
+        owed.back("a", answer, answered=False)
     assert (asked, silent) == (["a", "a"], ["a"])
 
 
@@ -65,11 +65,12 @@ async def test_a_pod_that_answers_pings_may_take_as_long_as_it_likes() -> None:
         return True
 
     async with looking(ping) as (owed, silent):
-        scope = owed.leaves("a")
-        async with asyncio.timeout(5), scope:
+        answer = asyncio.get_running_loop().create_future()
+        owed.leaves("a", answer)
+        async with asyncio.timeout(5):
             await often.wait()
-        owed.back("a", scope, answered=True)
-        assert not scope.expired()
+        owed.back("a", answer, answered=True)
+        assert not answer.done()
     assert silent == []
     assert all(later - earlier >= 0.02 for earlier, later in itertools.pairwise(asked))
 
@@ -84,12 +85,11 @@ async def test_only_the_pod_that_owes_is_asked() -> None:
         return True
 
     async with looking(ping) as (owed, _):
-        scope = owed.leaves("a")
-        async with scope:
-            pass
-        owed.back("a", scope, answered=True)
-        other = owed.leaves("b")
-        async with asyncio.timeout(5), other:
+        answer, other = (asyncio.get_running_loop().create_future() for _ in range(2))
+        owed.leaves("a", answer)
+        owed.back("a", answer, answered=True)
+        owed.leaves("b", other)
+        async with asyncio.timeout(5):
             await done.wait()
         owed.back("b", other, answered=True)
     assert set(asked) == {"b"}
@@ -106,9 +106,10 @@ async def test_the_only_pod_is_waited_for_however_silent() -> None:
         return False
 
     async with looking(ping, others=False) as (owed, silent):
-        scope = owed.leaves("a")
-        async with asyncio.timeout(5), scope:
+        answer = asyncio.get_running_loop().create_future()
+        owed.leaves("a", answer)
+        async with asyncio.timeout(5):
             await often.wait()
-        owed.back("a", scope, answered=True)
-        assert not scope.expired()
+        owed.back("a", answer, answered=True)
+        assert not answer.done()
     assert len(silent) >= 2
