@@ -38,6 +38,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.core.crowd import Crowd
+from gateway.core.heads import REQUEST_ID, Heads, Known, Sent, cut
 from shared.asgi import WHOLE_ANSWER
 from shared.errors import (
     HeadTooLargeError,
@@ -53,7 +54,6 @@ MAX_FIELDS: Final = 100
 MAX_PIPELINED: Final = 32
 _SLICE_BYTES: Final = 16 * 1024
 EXTENSIONS: Final[dict[str, dict[object, object]]] = {WHOLE_ANSWER: {}}
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 #: Fields that two readers could read in two ways if they came twice (RFC 9110, 5.3; RFC 9112, 6.3).
 _ONCE = frozenset(
@@ -93,8 +93,8 @@ class ProtectProtocol(HttpToolsProtocol):
 
     An app may set `scope["state"]["on_client_left"]`: called once if the client goes before its answer is out.
     A request that passes has `scope["state"]["request_id"]`: its own `X-Request-Id` if fit for logs, or a new one; `began_s`,
-    when its head was whole on the monotonic clock; and `body_is_here` where its body came with its head: then the first
-    `receive` returns all of it without waiting.
+    when its head was whole on the monotonic clock; `body`, where all of it came with its head; and, where `heads` has been told
+    of its head before, `known`, else perhaps `sent`, to tell it by.
     """
 
     #: Seconds from a head's first byte to its last; 408.
@@ -110,6 +110,8 @@ class ProtectProtocol(HttpToolsProtocol):
     #: The open connections of the process, if they are bounded.
     crowd: ClassVar[Crowd[Any] | None] = None
     door: ClassVar[Door | None] = None
+    #: Heads that need not be parsed again.
+    heads: ClassVar[Heads | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -121,6 +123,8 @@ class ProtectProtocol(HttpToolsProtocol):
         self._progress = False
         self._upgrading = False
         self._with_head = False  # what comes now came together with its request's head
+        self._sent: Sent | None = None  # what comes now, if it is one whole request
+        self._socket: socket.socket | None = None  # the transport's: it is the transport that closes it
         self._unsent = 0
         self._idle_since_s = 0.0
         self._caller: str | None = None
@@ -157,6 +161,9 @@ class ProtectProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing of this connection stays behind."""
+        if self._socket is not None:
+            self._socket.detach()
+            self._socket = None
         self.visit = None
         self._input = _OVER
         if self.crowd is not None:
@@ -170,6 +177,9 @@ class ProtectProtocol(HttpToolsProtocol):
                 left()  # what the request still waits for is dropped
         super().connection_lost(exc)
         self.pipeline.clear()
+        # No ring is left: it would wait for the garbage collector, which comes too rarely for connections (`gateway.server`).
+        self.transport = self._raw
+        self.cycle = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser in slices, and counts what it does not hand out."""
@@ -190,6 +200,12 @@ class ProtectProtocol(HttpToolsProtocol):
         self._with_head = False
         if self.crowd is not None:
             self.crowd.wake(self)
+        self._sent = None
+        if self.heads is not None and self._input is _IDLE and not self._unseen and self._all_answered:
+            self._sent = sent = cut(data)
+            if sent is not None and (known := self.heads.find(sent)) is not None:
+                self._begin_known(known, sent, data)
+                return
         for at in range(0, len(data), _SLICE_BYTES):
             piece = data if len(data) <= _SLICE_BYTES else data[at : at + _SLICE_BYTES]
             self._progress = False
@@ -304,9 +320,9 @@ class ProtectProtocol(HttpToolsProtocol):
         state = self.scope["state"]
         state["request_id"] = self._check_head()
         state["began_s"] = time.monotonic() - self._waited_s()
+        if self._sent is not None and self.parser.should_keep_alive():
+            state["sent"], self._sent = self._sent, None
         self._begin()
-        if self.crowd is not None and self._caller is not None and self.crowd.crowds(self._caller):
-            self.cycle.keep_alive = False
         self._with_head = True
         self._input = _BODY
         self._upgrading = self.parser.should_upgrade()
@@ -315,9 +331,11 @@ class ProtectProtocol(HttpToolsProtocol):
         """For how long the head has been here unread. Where the system does not tell, 0."""
         if len(self.tasks) < _MANY or not hasattr(socket, "TCP_INFO"):
             return 0.0
-        sock = self._raw.get_extra_info("socket")
         try:
-            told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECV.size)
+            if self._socket is None:  # uvloop's own would make a new one for each question
+                theirs = self._raw.get_extra_info("socket")
+                self._socket = socket.socket(theirs.family, theirs.type, theirs.proto, fileno=theirs.fileno())
+            told = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECV.size)
             milliseconds: int = _LAST_DATA_RECV.unpack(told)[0]
         except (OSError, AttributeError, struct.error):  # a unix socket, or none
             return 0.0
@@ -340,7 +358,32 @@ class ProtectProtocol(HttpToolsProtocol):
         scope["raw_path"] = raw_path
         scope["query_string"] = query
         scope["extensions"] = EXTENSIONS
-        cycle = Cycle(
+        former = self.cycle
+        self.cycle = cycle = self._cycle(scope, keep_alive=version != "1.0" and self.parser.should_keep_alive())
+        if former is None or former.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def _begin_known(self, known: Known, sent: Sent, data: bytes) -> None:
+        """A whole request whose head was parsed and checked before: what follows from the head is known."""
+        state = self.app_state.copy()
+        state["request_id"] = sent.request_id or new_request_id()
+        state["began_s"] = time.monotonic() - self._waited_s()
+        state["body"] = data[sent.body_at :]
+        state["known"] = known
+        self.expect_100_continue = False
+        scope: Any = {**known.scope, "state": state, "client": self.client, "server": self.server}
+        self.scope = scope
+        self.cycle = self._cycle(scope, keep_alive=True)
+        self.cycle.more_body = False
+        self._start_asgi_task(self.cycle, self.app)
+
+    def _cycle(self, scope: Any, *, keep_alive: bool) -> Cycle:
+        if self.crowd is not None and self._caller is not None and self.crowd.crowds(self._caller):
+            keep_alive = False
+        return Cycle(
             scope,
             self.transport,
             self.flow,
@@ -350,15 +393,9 @@ class ProtectProtocol(HttpToolsProtocol):
             self.server_state.default_headers,
             asyncio.Event(),
             self.expect_100_continue,
-            version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive,
             self.on_response_complete,
         )
-        former, self.cycle = self.cycle, cycle
-        if former is None or former.response_complete:
-            self._start_asgi_task(cycle, self.app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -381,7 +418,7 @@ class ProtectProtocol(HttpToolsProtocol):
             self._cancel("drain")
         super().on_message_complete()
         if self._with_head:
-            self.cycle.scope["state"]["body_is_here"] = True
+            self.cycle.scope["state"]["body"] = bytes(self.cycle.body)
         self._all_read = not self.parser.should_keep_alive()
         self._input = _OVER if self._all_read else _IDLE
         self._head_bytes = self._fields = 0
@@ -417,7 +454,10 @@ class ProtectProtocol(HttpToolsProtocol):
 
     def _stop(self, error: ScoregateError) -> None:
         self._refusal = error
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback has this frame: a ring, were it kept here
 
     # --- refusing
 
@@ -456,7 +496,7 @@ class ProtectProtocol(HttpToolsProtocol):
         if self._refusal is not None and not self.pipeline:
             self._answer()
             return
-        if self.crowd is not None:
+        if self.crowd is not None and self.cycle is not None:  # it is None where the connection was lost meanwhile
             self._caller = self.cycle.scope["state"].get("caller")
             if self._caller is not None:
                 self.crowd.belong(self, self._caller)

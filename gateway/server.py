@@ -73,6 +73,7 @@ def protocol(gateway: app.Gateway) -> type[ProtectProtocol]:
     class Protocol(ProtectProtocol):
         crowd = gateway.crowd
         door = gateway.door
+        heads = gateway.pipeline.heads
 
         @staticmethod
         def on_refused(error: ScoregateError) -> None:

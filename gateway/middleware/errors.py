@@ -141,7 +141,8 @@ class Errors:
 
         try:
             await self.app(scope, receive, watched)
-        except ClientDisconnectedError:
+        except ClientDisconnectedError as left:
+            _let_go(left)
             return
         except ScoregateError as error:
             refused = error
@@ -156,6 +157,7 @@ class Errors:
             return
         if started:
             raise ConnectionAbortedError("failed in the middle of an answer") from refused
+        _let_go(refused)
         state = scope["state"]
         self.note(refused, request_id(scope), scope["path"], state.get("caller"), _trace(state))
         headers, body = render(refused, oip=scope["path"].startswith("/v2"), request=request_id(scope))
@@ -163,6 +165,11 @@ class Errors:
             headers.append((b"server-timing", server_timing(clock.spent_s)))
         await send({"type": "http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _let_go(error: Exception) -> None:
+    """Of the frames that it came through. Some keep it, or a future that has it: in that ring all of the request would stay."""
+    error.__traceback__ = None
 
 
 def _trace(state: dict[str, Any]) -> dict[str, str]:

@@ -20,10 +20,11 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from gateway.core.heads import REQUEST_ID
 from gateway.core.stages import Clock, server_timing
 from gateway.metrics import Metrics
 from gateway.middleware.errors import Note, render
-from gateway.protocol import REQUEST_ID, ProtectProtocol, new_request_id
+from gateway.protocol import ProtectProtocol, new_request_id
 from gateway.routes.pipeline import Asked, Pipeline
 from shared.errors import MalformedRequestError, ScoregateError
 

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -22,6 +23,7 @@ from gateway.core.coalesce import Item, Place
 from gateway.core.contract import Contract
 from gateway.core.contract.tokens import Steps
 from gateway.core.contracts import Contracts
+from gateway.core.heads import Heads, Known, what_came_of
 from gateway.core.policy import Grant, Policy
 from gateway.core.shares import Shares
 from gateway.core.stages import Clock, MarkedClock, server_timing
@@ -33,7 +35,7 @@ from gateway.middleware.errors import request_id
 from gateway.settings import GatewaySettings
 from gateway.shell.admit import Admission
 from gateway.shell.authenticate import Authenticator
-from gateway.shell.body import ClientDisconnectedError, read_body
+from gateway.shell.body import ClientDisconnectedError, read_body, whole_body
 from gateway.shell.coalesce import Forwarder, Waiting
 from gateway.shell.compress import LEAST_BYTES, compressed
 from gateway.shell.edge import EdgeLimiter
@@ -110,6 +112,12 @@ def _too_many() -> OverloadedError:
     return OverloadedError("this gateway has as many requests in flight as it takes; try again", retry_after_ms=1000)
 
 
+def _give_up(answered: asyncio.Future[Frame], error: ScoregateError) -> None:
+    """The request was refused while it was being scored already."""
+    if not answered.done():
+        answered.set_exception(error)
+
+
 class Pipeline:
     """The stages of one gateway process, composed by `gateway.app`."""
 
@@ -142,6 +150,7 @@ class Pipeline:
         self._windows = Windows(settings.max_in_flight)
         #: Told of each request that was refused before its body was read: its Authorization, its target, and what it asked for.
         self.on_turned_away: Callable[[bytes, bytes, Asked], None] = lambda *_: None
+        self.heads = Heads()
         self._bodies = Bodies(settings.max_buffered_bytes)
         self._uploads = Uploads()
         #: By caller, model and version, as asked for under the index that they are of.
@@ -155,10 +164,12 @@ class Pipeline:
 
     # --- stages before the body
 
-    async def authenticate(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
+    async def authenticate(self, scope: Scope, headers: dict[bytes, bytes], head: Known | None = None) -> Caller:
         """The caller; a failure counts against the address it came from, a success never does."""
+        caller = None if head is None else self.authenticator.recall(head.digest)
         try:
-            caller = await self.authenticator.authenticate(headers.get(b"authorization"))
+            if caller is None:
+                caller = await self.authenticator.authenticate(headers.get(b"authorization"))
         except UnauthenticatedError as error:
             self.metrics.authentications.labels(error.reason).inc()
             address = self.edge.client_address(scope)
@@ -251,8 +262,9 @@ class Pipeline:
         try:
             if self.in_flight > self._served.most:
                 raise _too_many()
-            headers = dict(scope["headers"])
-            known = await self.authenticate(scope, headers)
+            head: Known | None = scope["state"].get("known")
+            headers = dict(scope["headers"]) if head is None else head.headers
+            known = await self.authenticate(scope, headers, head)
             if self.tracing is not None:
                 self.tracing.begins(scope, clock)
             asked = self.authorise(known, params["model"], params.get("version"))
@@ -271,6 +283,8 @@ class Pipeline:
                 await send({"type": "http.response.start", "status": 200, "headers": out_headers})
                 await send({"type": "http.response.body", "body": body})
             status, code = 200, "ok"
+            if head is None:
+                self._learn(scope, headers)
         except ScoregateError as error:
             status, code = error.status, error.reason
             raise
@@ -286,6 +300,15 @@ class Pipeline:
             self.metrics.answered(label, status, code, clock)
             if self.tracing is not None:
                 self.tracing.answered(scope, clock, label, status, code)
+
+    def _learn(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """The next request with this head need not be parsed."""
+        sent = scope["state"].get("sent")
+        # With traces on, each head is read for its own.
+        if sent is not None and self.tracing is None:
+            found = what_came_of(dict(scope), self.authenticator.digest(headers.get(b"authorization", b"")))
+            if found is not None:
+                self.heads.learn(sent, found)
 
     def _answered(self, key: str, scope: Scope, status: int, clock: Clock, allowed_s: float, now: float) -> None:
         """Its place is free; and what is learned from how long it took, but for what the client took to send its body."""
@@ -311,14 +334,21 @@ class Pipeline:
         key, limits, contract = asked.caller.key, asked.grant.limits, asked.contract
         form.content_type(headers)
         within_s = min(self.settings.body_timeout_s, max(0.001, deadline_s - time.monotonic()))
-        is_here = "body_is_here" in scope["state"] and b"content-encoding" not in headers
-        frame, wanted = await self._read(form, asked, headers, receive, within_s, clock, is_here=is_here)
+        body = scope["state"].pop("body", None)
+        if b"content-encoding" in headers:
+            body = None
+        frame, wanted = await self._read(form, asked, headers, receive, within_s, clock, body)
         scope["state"]["rows"] = frame.rows
         clock.enter("admit", time.monotonic())
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
-        with await self.admission.admit(key, limits, rows=contract.cost_rows(frame), lease_ms=lease_ms) as ticket:
+        rows = contract.cost_rows(frame)
+        answered: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        with self.admission.ask(key, limits, rows=rows, lease_ms=lease_ms) as ticket:
+            if self.admission.is_sure(key, limits, rows):
+                ticket.on_refused = partial(_give_up, answered)
+            else:
+                await ticket.admitted()
             clock.enter("wait", time.monotonic())
-            answered: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
             waiting = Waiting(contract, asked.pods, request, answered, asked.served.entry.retry)
             if self.tracing is not None:
                 waiting.trace = self.tracing.waits(scope, asked.served.entry.version, frame.rows)
@@ -330,6 +360,8 @@ class Pipeline:
                 # The connection keeps the scope until its next request: the rows and their answer would stay with it.
                 del scope["state"]["on_client_left"]
                 clock.scored(item.reply.trip, time.monotonic())
+            clock.enter("admit", time.monotonic())
+            limit_fields = await ticket.admitted()
             clock.enter("write", time.monotonic())
             if answer.rows != frame.rows:
                 raise UpstreamError
@@ -346,7 +378,7 @@ class Pipeline:
             (b"content-length", b"%d" % len(content)),
             (b"x-request-id", request.encode()),
             (b"cache-control", b"no-store"),
-            *ticket.fields,
+            *limit_fields,
             (b"server-timing", server_timing(clock.spent_s)),
         ], content
 
@@ -358,16 +390,15 @@ class Pipeline:
         receive: Receive,
         within_s: float,
         clock: Clock,
-        *,
-        is_here: bool,
+        body: bytes | None,
     ) -> tuple[Frame, Any]:
-        """The body's rows, and what `Form.write` needs to know of the request."""
+        """The rows of the body, which may be here already, and what `Form.write` needs to know of the request."""
         key, limits = asked.caller.key, asked.grant.limits
         clock.enter("read", time.monotonic())
         limit = self.settings.max_body_bytes
         try:
-            if is_here:
-                body = await read_body(receive, headers, limit=limit, within_s=within_s, is_here=True)
+            if body is not None:
+                whole_body(body, limit=limit)
                 clock.enter("validate", time.monotonic())
                 # Of most no step is left after the first, so they never wait and need no room.
                 steps = form.read(asked.contract, body, headers)

@@ -1,8 +1,10 @@
 """The `admit` stage: charges one call and n rows of a caller, or refuses with 429 (413 where no wait would help).
 
 Requests that wait while a trip to the shared counters is under way leave together in the next one (group commit): an
-idle gateway adds no wait, a busy one makes no more trips. When the shared counters do not answer, this process goes on
-from memory at once, with what it knew, until a probe in the background succeeds: no request waits for that or fails.
+idle gateway adds no wait, a busy one makes no more trips. The work of a request that will be admitted by a wide margin may
+begin before its decision is back (`is_sure`); its answer never leaves before. When the shared counters do not answer, this
+process goes on from memory at once, with what it knew, until a probe in the background succeeds: no request waits for that
+or fails.
 """
 
 from __future__ import annotations
@@ -30,12 +32,13 @@ from gateway.core.admission import (
     Refused,
     Release,
     StoreAwayError,
+    Usage,
     check_cost,
     refusal,
 )
 from gateway.core.limits import Limits
 from gateway.shell.limits_memory import MemoryCounterStore
-from shared.errors import OverloadedError
+from shared.errors import OverloadedError, TooManyRequestsError
 
 #: A trip that has not come back by then is given up: with `GRACE_S`, all the delay that an absent Redis ever causes.
 TRIP_TIMEOUT_S = 0.040
@@ -55,6 +58,7 @@ STEADY_S = 10.0
 
 log = structlog.get_logger("gateway.limits")
 Fields = Sequence[tuple[bytes, bytes]]
+_UNLIMITED = Admitted(Usage(0))
 
 
 class Observer(Protocol):
@@ -84,22 +88,63 @@ class Unobserved:
 
 
 class Ticket:
-    """An admitted request: the fields for its response, and its place, held until `release` or the deadline.
+    """One request's admission: asked for, decided, and its place held until `release` or the deadline.
 
-    A context manager: leaving it releases. Releasing twice is no error.
+    A context manager: leaving it releases. Releasing twice is no error; before the decision it means that nobody waits for it
+    any more, and what has not left for the shared counters is never charged.
     """
 
-    __slots__ = ("_give_back", "fields")
+    __slots__ = ("_admission", "_decision", "_shared", "_waiter", "ask", "caller_key", "gone", "limits", "on_refused")
 
-    def __init__(self, fields: Fields = (), give_back: Callable[[], None] | None = None) -> None:
-        self.fields = fields
-        self._give_back = give_back
+    def __init__(
+        self, admission: Admission, caller_key: str, limits: Limits, ask: Admit, decision: Decision | None = None
+    ) -> None:
+        self._admission = admission
+        self.caller_key = caller_key
+        self.limits = limits
+        self.ask = ask
+        self._decision = decision
+        self._shared = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.gone = False
+        #: Called once, instead of raising, where nobody waits in `admitted` when the decision comes and it is a refusal.
+        self.on_refused: Callable[[TooManyRequestsError], None] | None = None
+
+    async def admitted(self) -> Fields:
+        """The fields for its response, when it is decided. Raises TooManyRequestsError, whose `retry_after_ms` is enough."""
+        if self._decision is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        decision = self._decision
+        if isinstance(decision, Refused):
+            raise self._refusal(decision)
+        assert decision is not None  # noqa: S101  what the waiter waited for
+        return ratelimit_fields.encoded(self.limits, decision.usage)
+
+    def decided(self, decision: Decision, *, shared: bool) -> None:
+        """By the shared counters, or by this process alone. Once."""
+        self._decision, self._shared = decision, shared
+        if self.gone:
+            self._give_back()
+            return
+        refused = decision if isinstance(decision, Refused) else None
+        self._admission.observer.decided("admitted" if refused is None else refused.limit, shared=shared)
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+        elif refused is not None and self.on_refused is not None:
+            self.on_refused(self._refusal(refused))
+
+    @property
+    def undecided(self) -> bool:
+        """Whether its decision is still to come."""
+        return self._decision is None
 
     def release(self) -> None:
         """The request is over, however it ended. Never waits."""
-        give_back, self._give_back = self._give_back, None
-        if give_back is not None:
-            give_back()
+        if not self.gone:
+            self.gone = True
+            self._give_back()
 
     def __enter__(self) -> Self:
         return self
@@ -107,13 +152,20 @@ class Ticket:
     def __exit__(self, *_: object) -> None:
         self.release()
 
+    def _give_back(self) -> None:
+        if self.ask.lease_ms > 0 and isinstance(self._decision, Admitted):
+            self._admission.give_back(self.caller_key, self.limits, self.ask.lease_id, shared=self._shared)
 
-class _Waiting(msgspec.Struct, eq=False):
+    def _refusal(self, refused: Refused) -> TooManyRequestsError:
+        return refusal(self.limits, refused, ratelimit_fields.fields(self.limits, refused.usage))
+
+
+class _Return(msgspec.Struct, frozen=True, eq=False):
+    """A place that is given back to the shared counters, which nobody waits for."""
+
     caller_key: str
     limits: Limits
-    ask: Admit | Release
-    #: The decision and whether the shared counters made it; None for a release, which nobody waits for.
-    answer: asyncio.Future[tuple[Decision, bool]] | None
+    ask: Release
 
 
 class Admission:
@@ -133,11 +185,11 @@ class Admission:
     ) -> None:
         self._shared = shared
         self._local = local or MemoryCounterStore()
-        self._observer: Observer = observer or Unobserved()
+        self.observer: Observer = observer or Unobserved()
         self._trip_timeout_s = trip_timeout_s
         self._idle_s = idle_s
         self._up = False
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Ticket | _Return] = deque()
         self._drain: asyncio.Task[None] | None = None
         self._keep: asyncio.Task[None] | None = None
         self._given_up: set[asyncio.Task[list[Answer | StoreAwayError]]] = set()
@@ -159,11 +211,11 @@ class Admission:
         """Connects to the shared counters; goes on alone, and says so, if they do not answer within a second."""
         self._changed_s = time.monotonic() - STEADY_S
         if self._shared is None:
-            self._observer.shared(up=False)
+            self.observer.shared(up=False)
             return
         reason = await self._probe(self._shared)
         self._up = reason is None
-        self._observer.shared(up=self._up)
+        self.observer.shared(up=self._up)
         if reason is not None:
             log.warning("gateway.limits.local", reason=reason)
         self._keep = asyncio.create_task(self._keep_shared(self._shared), name="limits: keep shared")
@@ -188,73 +240,74 @@ class Admission:
         """
         refused = self._local.peek(caller_key, limits, shared=self._up)
         if refused is not None:
-            self._observer.decided(refused.limit, shared=self._up)
+            self.observer.decided(refused.limit, shared=self._up)
             raise refusal(limits, refused, ratelimit_fields.fields(limits, refused.usage))
 
-    async def admit(self, caller_key: str, limits: Limits, *, rows: int, calls: int = 1, lease_ms: int = 0) -> Ticket:
-        """Charges `calls` and `rows`, or nothing and raises TooManyRequestsError whose `retry_after_ms` is enough.
+    def is_sure(self, caller_key: str, limits: Limits, rows: int) -> bool:
+        """Whether a request of this caller will be admitted for all that is known here, by a wide margin.
+
+        A guess, and it decides nothing: the work of a request that is sure may begin while it is being decided. Half of what the
+        shared counters last said was left is taken to be there for this process, less what it has been sure of since.
+        """
+        return self._up and self._local.spare(caller_key, limits, rows)
+
+    def ask(self, caller_key: str, limits: Limits, *, rows: int, calls: int = 1, lease_ms: int = 0) -> Ticket:
+        """Ask for `calls` and `rows`, all or nothing; wait with `Ticket.admitted`, and release the ticket at the end.
 
         `lease_ms` is the time to the request's deadline: so long, at most, it counts as concurrent (0: it does not, as
         a request whose data was refused, which costs a call and no rows). Raises PayloadTooLargeError for more rows
-        than the whole limit, OverloadedError if 20,000 requests wait. On cancellation a place already given is given
-        back; calls and rows stay charged.
+        than the whole limit, OverloadedError if 20,000 requests wait.
         """
         check_cost(limits, rows)
         if limits.concurrent is None:
             lease_ms = 0
             if limits.calls is None and limits.rows is None and limits.quota is None:
-                return Ticket()
-        ask = Admit(rows, calls, lease_ms, next(self._lease_ids) if lease_ms > 0 else "")
-        decision, shared = await self._decide(caller_key, limits, ask)
-        if isinstance(decision, Refused):
-            self._observer.decided(decision.limit, shared=shared)
-            raise refusal(limits, decision, ratelimit_fields.fields(limits, decision.usage))
-        self._observer.decided("admitted", shared=shared)
-        fields = ratelimit_fields.encoded(limits, decision.usage)
-        if lease_ms == 0:
-            return Ticket(fields)
-        return Ticket(fields, lambda: self._give_back(caller_key, limits, ask.lease_id, shared=shared))
-
-    # --- deciding
-
-    async def _decide(self, caller_key: str, limits: Limits, ask: Admit) -> tuple[Decision, bool]:
+                return Ticket(self, caller_key, limits, Admit(rows, calls), _UNLIMITED)
+        ticket = Ticket(
+            self, caller_key, limits, Admit(rows, calls, lease_ms, next(self._lease_ids) if lease_ms > 0 else "")
+        )
         if not self._up:
-            return self._decide_here(caller_key, limits, ask), False
-        if len(self._waiting) >= MAX_WAITING:
+            self._decide_here(ticket)
+        elif len(self._waiting) >= MAX_WAITING:
             raise OverloadedError("too many requests wait for their limits to be checked", retry_after_ms=1000)
-        answer: asyncio.Future[tuple[Decision, bool]] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Waiting(caller_key, limits, ask, answer))
+        else:
+            self._enqueue(ticket)
+        return ticket
+
+    async def admit(self, caller_key: str, limits: Limits, *, rows: int, calls: int = 1, lease_ms: int = 0) -> Ticket:
+        """`ask`, and wait until it is admitted: raises TooManyRequestsError if it is not, and nothing was charged then.
+
+        On cancellation a place already given is given back; calls and rows stay charged.
+        """
+        ticket = self.ask(caller_key, limits, rows=rows, calls=calls, lease_ms=lease_ms)
         try:
-            return await answer
-        except asyncio.CancelledError:
-            if answer.done() and not answer.cancelled():
-                self._departed(caller_key, limits, ask, *answer.result())
+            await ticket.admitted()
+        except BaseException:
+            ticket.release()
             raise
+        return ticket
 
-    def _decide_here(self, caller_key: str, limits: Limits, ask: Admit) -> Decision:
-        (decision,) = self._local.decide_now(Group(caller_key, limits, (ask,))).decisions
-        assert decision is not None  # noqa: S101  an Admit is always decided
-        return decision
-
-    def _departed(self, caller_key: str, limits: Limits, ask: Admit, decision: Decision, shared: bool) -> None:
-        if isinstance(decision, Admitted) and ask.lease_ms > 0:
-            self._give_back(caller_key, limits, ask.lease_id, shared=shared)
-
-    def _give_back(self, caller_key: str, limits: Limits, lease_id: str, *, shared: bool) -> None:
+    def give_back(self, caller_key: str, limits: Limits, lease_id: str, *, shared: bool) -> None:
+        """The place of a request that is over."""
         self._local.release(caller_key, lease_id)
         if shared and self._up:  # otherwise it ends at its deadline
-            self._enqueue(_Waiting(caller_key, limits, Release(lease_id), None))
+            self._enqueue(_Return(caller_key, limits, Release(lease_id)))
+
+    def _decide_here(self, ticket: Ticket) -> None:
+        (decision,) = self._local.decide_now(Group(ticket.caller_key, ticket.limits, (ticket.ask,))).decisions
+        assert decision is not None  # noqa: S101  an Admit is always decided
+        ticket.decided(decision, shared=False)
 
     # --- group commit
 
-    def _enqueue(self, waiting: _Waiting) -> None:
+    def _enqueue(self, waiting: Ticket | _Return) -> None:
         self._waiting.append(waiting)
         if self._drain is None:
             self._drain = asyncio.create_task(self._make_trips(), name="limits: trips")
 
     async def _make_trips(self) -> None:
         """Until nothing waits. One trip at a time: what comes meanwhile leaves with the next."""
-        batch: list[_Waiting] = []
+        batch: list[Ticket | _Return] = []
         try:
             while self._waiting:
                 batch = self._take()
@@ -276,11 +329,11 @@ class Admission:
             self._settle_here([*batch, *self._waiting])  # whatever broke a trip, nobody waits for ever
             self._waiting.clear()
 
-    def _take(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _take(self) -> list[Ticket | _Return]:
+        batch: list[Ticket | _Return] = []
         while self._waiting and len(batch) < MAX_PER_TRIP:
             waiting = self._waiting.popleft()
-            if waiting.answer is None or not waiting.answer.cancelled():
+            if isinstance(waiting, _Return) or not waiting.gone:
                 batch.append(waiting)
         return batch
 
@@ -305,7 +358,7 @@ class Admission:
                 trip.cancel()
         answers = trip.result()
         self._last_trip_s = time.monotonic()
-        self._observer.trip(self._last_trip_s - left_s, sum(len(group.asks) for group in groups))
+        self.observer.trip(self._last_trip_s - left_s, sum(len(group.asks) for group in groups))
         for group, answer in zip(groups, answers, strict=True):
             if isinstance(answer, Answer):
                 self._local.learn(group, answer, left_us)
@@ -325,19 +378,15 @@ class Admission:
         if not trip.cancelled():
             trip.exception()  # nobody else will look at it
 
-    def _settle(self, asked: Sequence[_Waiting], answer: Answer) -> None:
+    def _settle(self, asked: Sequence[Ticket | _Return], answer: Answer) -> None:
         for waiting, decision in zip(asked, answer.decisions, strict=True):
-            if waiting.answer is None or decision is None:
-                continue
-            if not waiting.answer.done():
-                waiting.answer.set_result((decision, True))
-            elif isinstance(waiting.ask, Admit):
-                self._departed(waiting.caller_key, waiting.limits, waiting.ask, decision, shared=True)
+            if isinstance(waiting, Ticket) and decision is not None:
+                waiting.decided(decision, shared=True)
 
-    def _settle_here(self, asked: Sequence[_Waiting]) -> None:
+    def _settle_here(self, asked: Sequence[Ticket | _Return]) -> None:
         for waiting in asked:
-            if waiting.answer is not None and not waiting.answer.done() and isinstance(waiting.ask, Admit):
-                waiting.answer.set_result((self._decide_here(waiting.caller_key, waiting.limits, waiting.ask), False))
+            if isinstance(waiting, Ticket) and waiting.undecided and not waiting.gone:
+                self._decide_here(waiting)
 
     # --- away and back
 
@@ -346,14 +395,14 @@ class Admission:
             return
         self._up = False
         self._lost.set()
-        self._observer.shared(up=False)
+        self.observer.shared(up=False)
         log.warning("gateway.limits.local", reason=reason, shared_for_s=round(time.monotonic() - self._changed_s, 1))
 
     def _go_shared(self) -> None:
         now = time.monotonic()
         self._up = True
         self._lost.clear()
-        self._observer.shared(up=True)
+        self.observer.shared(up=True)
         log.info("gateway.limits.shared", local_for_s=round(now - self._changed_s, 1))
         self._changed_s = now
 
@@ -400,8 +449,8 @@ class Admission:
         return None
 
 
-def _grouped(batch: Sequence[_Waiting]) -> list[tuple[tuple[str, Limits], list[_Waiting]]]:
-    groups: dict[tuple[str, Limits], list[_Waiting]] = {}
+def _grouped(batch: Sequence[Ticket | _Return]) -> list[tuple[tuple[str, Limits], list[Ticket | _Return]]]:
+    groups: dict[tuple[str, Limits], list[Ticket | _Return]] = {}
     for waiting in batch:
         groups.setdefault((waiting.caller_key, waiting.limits), []).append(waiting)
     return list(groups.items())

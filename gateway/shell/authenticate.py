@@ -64,6 +64,15 @@ class Authenticator:
     def __repr__(self) -> str:
         return f"Authenticator({len(self._remembered)} callers remembered)"
 
+    def recall(self, digest: bytes) -> Caller | None:
+        """The caller whose token has this SHA-256, if it was verified and still holds."""
+        return self._recall(digest)
+
+    @staticmethod
+    def digest(authorization: bytes) -> bytes:
+        """What `recall` knows a header by that `authenticate` took as it was sent."""
+        return hashlib.sha256(authorization[7:]).digest()
+
     async def authenticate(self, authorization: bytes | None) -> Caller:
         """The caller. Suspends only if the token's kid is unknown and Entra is asked for it.
 

@@ -31,6 +31,13 @@ class ClientDisconnectedError(Exception):
     """The client has gone before its request was whole; there is nobody to answer."""
 
 
+def whole_body(body: bytes, *, limit: int) -> bytes:
+    """A body that came with its head, not encoded. Raises PayloadTooLargeError."""
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
 async def read_body(
     receive: Receive,
     headers: Mapping[bytes, bytes],
@@ -38,12 +45,10 @@ async def read_body(
     limit: int,
     within_s: float,
     hold: Callable[[int], None] = lambda _: None,
-    is_here: bool = False,
 ) -> bytes:
     """The whole body, inflated if `Content-Encoding: gzip`; at most `limit` bytes, both as sent and inflated.
 
     `headers` are the scope's (names in lower case). `hold` is told of so many bytes more before they are kept, and may raise.
-    With `is_here` all of it has come: nothing is waited for.
     Raises PayloadTooLargeError, RequestTimeoutError after `within_s`
     seconds in all, UnsupportedMediaTypeError for another encoding, MalformedRequestError for broken gzip,
     ClientDisconnectedError.
@@ -56,8 +61,6 @@ async def read_body(
         )
     if length > limit:
         raise _too_large(limit)
-    if is_here and encoding == b"identity":
-        return await _plain(receive, limit, hold)
     try:
         async with asyncio.timeout(within_s):
             if encoding in (b"gzip", b"x-gzip"):

@@ -34,6 +34,8 @@ from shared.errors import (
 from shared.wire import Frame, merge, split
 
 log = structlog.get_logger(__name__)
+#: However much each turn of the event loop brings, what was offered first waits for no longer for it to leave together.
+_GATHER_S = 0.005
 _UNTRACED: contextlib.AbstractContextManager[str | None] = contextlib.nullcontext()
 
 
@@ -66,6 +68,8 @@ class Forwarder:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self._departing = False
+        self._offered = self._seen = 0
+        self._gather_until_s = 0.0
 
     async def score(self, item: Item[Waiting]) -> Frame:
         """The item's rows, scored. Raises DeadlineExceededError at its deadline, or what became of it."""
@@ -73,10 +77,12 @@ class Forwarder:
         self._pods.pods.earn_retry()
         self.coalescer.slots = self._pods.slots()
         self.coalescer.offer(item, now, self._pods.slots(item.reply.pods()))
+        self._offered += 1
         loop = asyncio.get_running_loop()
         if not self._departing:
-            # Not now but when all that is ready has had its turn: what one trip to the limits admits leaves together.
+            # Not now but when a turn of the event loop has brought no more: what comes in one moment leaves together.
             self._departing = True
+            self._seen, self._gather_until_s = self._offered, now + _GATHER_S
             loop.call_soon(self._depart)
         answer = item.reply.answer
         timer = loop.call_later(max(0.0, item.deadline_s - now), _expire, answer)
@@ -104,8 +110,13 @@ class Forwarder:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _depart(self) -> None:
+        now = time.monotonic()
+        if self._offered != self._seen and now < self._gather_until_s:
+            self._seen = self._offered
+            asyncio.get_running_loop().call_soon(self._depart)
+            return
         self._departing = False
-        self._send_off(self.coalescer.depart(time.monotonic()))
+        self._send_off(self.coalescer.depart(now))
 
     def _send_off(self, batches: list[Batch[Waiting]]) -> None:
         leaving = deque(batches)

@@ -6,12 +6,13 @@ Bounded: beyond `max_callers` the one not seen for longest is forgotten, and sta
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from gateway.core.admission import Admit, Admitted, Answer, Counters, Decision, Group, Refused, StoreAwayError
+from gateway.core.admission import Admit, Admitted, Answer, Counters, Decision, Group, Refused, StoreAwayError, Usage
 from gateway.core.gcra import Meter, scales
 from gateway.core.limits import Limits
 
@@ -32,6 +33,11 @@ class _Known:
     shared: bool = False
     #: Under these limits the last decision left room in rates and quota; they only gain by time.
     roomy: Limits | None = None
+    #: What `spare` may still be sure of under these limits: calls, rows, places.
+    spare_of: Limits | None = None
+    spare_calls: float = 0.0
+    spare_rows: float = 0.0
+    spare_places: float = 0.0
 
 
 class MemoryCounterStore:
@@ -76,7 +82,7 @@ class MemoryCounterStore:
     def decide_now(self, group: Group) -> Answer:
         """Decides and charges here."""
         known = self._get(group.caller_key)
-        known.shared, known.roomy = False, None
+        known.shared, known.roomy, known.spare_of = False, None, None
         now_us = self.now_us()
         decisions: list[Decision | None] = []
         for ask in group.asks:
@@ -124,6 +130,22 @@ class MemoryCounterStore:
             and (quota is None or last.quota_used < quota.amount)
         )
         known.roomy = group.limits if roomy else None
+        _set_spare(known, group.limits, last)
+
+    def spare(self, caller_key: str, limits: Limits, rows: int) -> bool:
+        """Whether half of what the shared store last said was left holds one more call with so many rows, and takes it off.
+
+        The other half is for what other processes have spent since. Rates only gain by time, so an old word is a careful one.
+        """
+        known = self._known.get(caller_key)
+        if known is None or known.spare_of is not limits:
+            return False
+        if known.spare_calls < 1 or known.spare_rows < rows or known.spare_places < 1:
+            return False
+        known.spare_calls -= 1
+        known.spare_rows -= rows
+        known.spare_places -= 1
+        return True
 
     def peek(self, caller_key: str, limits: Limits, *, shared: bool) -> Refused | None:
         """Whether this caller's least request (one call, one row) is known to be refused; charges nothing.
@@ -146,3 +168,17 @@ class MemoryCounterStore:
         else:
             self._known.move_to_end(caller_key)
         return known
+
+
+def _set_spare(known: _Known, limits: Limits, last: Usage) -> None:
+    calls, rows = scales(limits)
+    known.spare_of = limits
+    known.spare_calls = calls.left(last.calls_level) / 2 if calls else math.inf
+    known.spare_rows = rows.left(last.rows_level) / 2 if rows else math.inf
+    known.spare_places = math.inf if limits.concurrent is None else (limits.concurrent - last.in_flight) / 2
+    if (quota := limits.quota) is not None:
+        left = (quota.amount - last.quota_used) / 2
+        if quota.counts == "calls":
+            known.spare_calls = min(known.spare_calls, left)
+        else:
+            known.spare_rows = min(known.spare_rows, left)

@@ -280,7 +280,7 @@ async def test_a_caller_without_limits_costs_no_trip() -> None:
     store = ScriptedStore()
     async with started(store) as admission:
         with await admission.admit("a", Limits(), rows=10**9, lease_ms=1000) as ticket:
-            assert ticket.fields == ()
+            assert await ticket.admitted() == ()
     assert store.trips == []
 
 
@@ -301,6 +301,54 @@ async def test_a_bounded_number_waits(monkeypatch: pytest.MonkeyPatch) -> None:
             await admission.admit("a", TEN, rows=1)
         store.gate.set()
         await asyncio.gather(*calls)
+
+
+async def test_half_of_what_was_left_is_sure() -> None:
+    store = ScriptedStore()
+    limits = Limits(calls=Rate(11, HOUR, 11), rows=Rate(1000, HOUR, 1000), concurrent=50)
+    async with started(store) as admission:
+        assert not admission.is_sure("a", limits, 1)  # nothing is known yet
+        (await admission.admit("a", limits, rows=1, lease_ms=1000)).release()
+        assert [admission.is_sure("a", limits, 1) for _ in range(6)] == [True] * 5 + [False]
+        assert not admission.is_sure("b", limits, 1)
+        await admission.admit("a", limits, rows=1)
+        assert not admission.is_sure("a", limits, 700)
+        assert admission.is_sure("a", limits, 400)
+        assert not admission.is_sure("a", Limits(calls=Rate(11, HOUR, 12)), 1)  # other limits, by another policy
+        store.error = StoreAwayError("gone")
+        await admission.admit("a", limits, rows=1)
+        assert not admission.is_sure("a", limits, 1)  # decided here, at once: there is nothing to be sure of
+
+
+async def test_who_was_sure_and_is_refused_all_the_same_is_told() -> None:
+    store = ScriptedStore()
+    async with started(store) as admission:
+        await admission.admit("a", TEN, rows=1)
+        assert admission.is_sure("a", TEN, 1)
+        store.store.decide_now(Group("a", TEN, (Admit(rows=1, calls=9),)))  # by another process
+        ticket = admission.ask("a", TEN, rows=1)
+        told: list[TooManyRequestsError] = []
+        ticket.on_refused = told.append
+        await until(lambda: not ticket.undecided)
+        assert [error.reason for error in told] == ["rate_limited"]
+        with pytest.raises(TooManyRequestsError):
+            await ticket.admitted()
+
+
+@pytest.mark.parametrize("left", ["before its trip", "during its trip"])
+async def test_a_ticket_released_before_its_decision_holds_no_place(left: str) -> None:
+    store = ScriptedStore()
+    async with started(store) as admission:
+        store.gate.clear()
+        ticket = admission.ask("a", ONE_PLACE, rows=1, lease_ms=60_000)
+        if left == "during its trip":
+            await until(lambda: len(store.trips) == 1)
+        ticket.release()
+        ticket.release()
+        store.gate.set()
+        await until(lambda: left == "before its trip" or not ticket.undecided)
+        with await admission.admit("a", ONE_PLACE, rows=1, lease_ms=60_000):
+            pass
 
 
 async def test_closing_decides_what_still_waits() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
+from gateway.core.crowd import Crowd
 from gateway.protocol import MAX_HEAD_BYTES, ProtectProtocol
 
 
@@ -25,6 +27,7 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.reading = True
         self.ended = False
+        self.lost = False
 
     def write(self, data: Any) -> None:
         assert not self.ended, "written after the end"
@@ -42,7 +45,7 @@ class Wire(asyncio.Transport):
         return True
 
     def is_closing(self) -> bool:
-        return False
+        return self.lost
 
     def get_extra_info(self, _: str, default: Any = None) -> Any:
         return default
@@ -90,6 +93,7 @@ async def talk(pieces: list[bytes]) -> Talk:
         assert wire.reading
     said.statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", wire.written)]
     said.ended = wire.ended
+    wire.lost = True
     protocol.connection_lost(None)
     await settled()
     return said
@@ -159,3 +163,45 @@ async def test_each_bad_one_is_refused_alone(message: bytes) -> None:
     said = await talk([message])
     assert said.statuses in ([400], [431])
     assert (said.served, said.ended) == ([], True)
+
+
+UNFINISHED = [b"", b"GET / HT", b"POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\nhello"]
+
+
+@pytest.mark.parametrize("message", [*MESSAGES, *UNFINISHED])
+async def test_a_connection_that_has_ended_is_freed_at_once_and_not_by_the_garbage_collector(message: bytes) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        await talk([message] if message else [])
+        assert not [one for one in gc.get_objects() if isinstance(one, ProtectProtocol)]
+    finally:
+        gc.enable()
+
+
+async def test_an_answer_that_comes_after_the_end_is_no_error_and_nothing_behind_it_is_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    served, release = [], asyncio.Event()
+
+    async def app(scope: Any, _: Any, send: Any) -> None:
+        served.append(scope["path"])
+        await release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    class Crowded(ProtectProtocol):
+        crowd = Crowd(1)
+
+    config = uvicorn.Config(app, http=Crowded, lifespan="off", ws="none", log_config=None)
+    config.load()
+    wire, protocol = Wire(), Crowded(config, ServerState(), {})
+    protocol.connection_made(wire)
+    protocol.data_received(b"".join(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number for number in range(3)))
+    await settled()
+    wire.lost = True
+    protocol.connection_lost(None)
+    release.set()
+    await settled()
+    assert served == ["/0"]
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
