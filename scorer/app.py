@@ -28,7 +28,7 @@ from scorer.core.limits import PoolLimits
 from scorer.core.pool import Pool
 from scorer.core.upkeep import UpkeepLimits
 from scorer.middleware import InternalToken
-from scorer.routes import Infer, data_routes, deliver, internal_routes
+from scorer.routes import Dispatch, Infer, data_routes, deliver, internal_routes
 from scorer.settings import ScorerSettings
 from scorer.shell import processes
 from scorer.shell.environment import allowed_cores
@@ -80,7 +80,9 @@ class Pod:
         if self.tracing is not None:
             self.workers.on_run = self.tracing.ran
         self.infer = Infer(self.workers, self.metrics, settings.max_body_bytes, self.tracing)
-        self.data_app: ASGIApp = InternalToken(_starlette(data_routes(self.versions, self.infer)), self.tokens)
+        self.data_app: ASGIApp = InternalToken(
+            Dispatch(self.infer, _starlette(data_routes(self.versions, self.infer))), self.tokens
+        )
         self.look = asyncio.Event()
         self.internal_app: ASGIApp = _starlette(internal_routes(self.versions, self.workers, self.metrics, self._look))
 

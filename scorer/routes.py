@@ -13,7 +13,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scorer.core.calls import Call
 from scorer.core.effects import Answer
@@ -43,7 +43,12 @@ _DEFAULT_TIMEOUT_S = 30.0
 _DEADLINE = DEADLINE_HEADER.encode()
 _HEADER_LENGTH = HEADER_LENGTH.encode()
 _TIMES = TIMES_HEADER.encode()
+_INFER = ("", "v2", "models", "versions", "infer")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+#: A call that has waited for so long is told when its caller leaves; before that, watching costs more than it can save.
+_WATCH_AFTER_S = 0.05
 
 
 class ClientGoneError(Exception):
@@ -66,12 +71,13 @@ class Infer:
         started = time.monotonic()
         key = (scope["path_params"]["model"], scope["path_params"]["version"])
         code, held = "ok", 0
+        headers = dict(scope["headers"])
         trace = None if self._tracing is None else self._tracing.begins(scope["headers"], started)
         try:
-            size = announced(dict(scope["headers"]), self._max_body_bytes)
+            size = announced(headers, self._max_body_bytes)
             self._workers.pool.hold(size, started)
             held = size
-            call = await self._read(key, scope, receive, started)
+            call = await self._read(key, headers, receive, started)
             if trace is not None:
                 trace.scores(call)
             answer = await self._score(call, receive)
@@ -90,13 +96,13 @@ class Infer:
             self._workers.pool.release(held)
             if key not in self._workers.pool.lines:
                 key = ("", "")  # a name that a caller made up is no label
-            self._metrics.requests.labels(*key, code).inc()
+            self._metrics.answered(key, code)
             took_s = time.monotonic() - started
             if trace is not None:
                 trace.answered(key, code, started + took_s)
             self._metrics.times(key).request.observe(took_s)
             if code != "ok":
-                request_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+                request_id = headers.get(b"x-request-id", b"").decode("latin-1")
                 known = request_id if _REQUEST_ID.fullmatch(request_id) else ""
                 log.info(
                     "scorer.request.failed",
@@ -108,8 +114,7 @@ class Infer:
                     **({} if trace is None else {"trace_id": trace.trace_id}),
                 )
 
-    async def _read(self, key: tuple[str, str], scope: Scope, receive: Receive, started: float) -> Call:
-        headers = dict(scope["headers"])
+    async def _read(self, key: tuple[str, str], headers: dict[bytes, bytes], receive: Receive, started: float) -> Call:
         deadline_s = started + _DEFAULT_TIMEOUT_S
         if (text := headers.get(_DEADLINE)) is not None:
             try:
@@ -145,8 +150,13 @@ class Infer:
         deadline = loop.call_later(
             call.deadline_s - time.monotonic(), lambda: workers.perform(workers.pool.expire(call))
         )
-        departure = loop.create_task(_departed(receive))
-        departure.add_done_callback(lambda task: _leave(future, task))
+        watching: list[asyncio.Task[None]] = []
+
+        def watch() -> None:
+            watching.append(loop.create_task(_departed(receive)))
+            watching[0].add_done_callback(lambda task: _leave(future, task))
+
+        departure = loop.call_later(_WATCH_AFTER_S, watch)
         try:
             return await future
         except (ClientGoneError, asyncio.CancelledError):
@@ -155,6 +165,8 @@ class Infer:
         finally:
             deadline.cancel()
             departure.cancel()
+            for task in watching:
+                task.cancel()
             if call.started_s is not None:
                 times = self._metrics.times(call.key)
                 times.queued.observe(max(0.0, call.started_s - call.arrived_s))
@@ -225,6 +237,24 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, most: int) ->
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class Dispatch:
+    """Finds the way to `Infer` by cutting the path; all else goes to Starlette's router, which tries one pattern after another."""
+
+    def __init__(self, infer: ASGIApp, others: ASGIApp) -> None:
+        self._infer = infer
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /v2/models/{model}/versions/{version}/infer`."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            parts = scope["path"].split("/")
+            if len(parts) == 7 and (*parts[:3], parts[4], parts[6]) == _INFER:
+                scope["path_params"] = {"model": parts[3], "version": parts[5]}
+                await self._infer(scope, receive, send)
+                return
+        await self._others(scope, receive, send)
 
 
 def data_routes(versions: Versions, infer: Infer) -> list[Route]:

@@ -74,6 +74,14 @@ class ScorerMetrics:
         )  # fmt: skip
 
         self._times: dict[tuple[str, str], VersionTimes] = {}
+        self._answered: dict[tuple[str, str, str], Counter] = {}  # `labels` costs more than `inc`
+
+    def answered(self, key: tuple[str, str], code: str) -> None:
+        """One request, with what became of it."""
+        counter = self._answered.get((*key, code))
+        if counter is None:
+            counter = self._answered[(*key, code)] = self.requests.labels(*key, code)
+        counter.inc()
 
     def times(self, key: tuple[str, str]) -> VersionTimes:
         """The histograms of a version of this pod."""
