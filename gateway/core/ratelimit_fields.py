@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gateway.core.admission import Usage
-from gateway.core.gcra import Scale, scales
+from gateway.core.gcra import scales
 from gateway.core.limits import Limits, Rate
 
 DRAFT = "draft-ietf-httpapi-ratelimit-headers-11"
@@ -29,7 +29,7 @@ def fields(limits: Limits, usage: Usage) -> dict[str, str]:
 def encoded(limits: Limits, usage: Usage) -> tuple[tuple[bytes, bytes], ...]:
     """As `fields`, ready to be sent."""
     policy = _encoded_policy(limits)
-    return (policy, (b"ratelimit", limit_field(limits, usage).encode())) if policy else ()
+    return (policy, (b"ratelimit", _template(limits) % tuple(_numbers(limits, usage)))) if policy else ()
 
 
 @lru_cache(maxsize=1024)
@@ -56,24 +56,39 @@ def policy_field(limits: Limits) -> str:
 
 def limit_field(limits: Limits, usage: Usage) -> str:
     """What is left: `"calls";r=57;t=36`. `t`: whole seconds, rounded up, until there is one more (quota: all of it)."""
+    return (_template(limits) % tuple(_numbers(limits, usage))).decode()
+
+
+@lru_cache(maxsize=1024)
+def _template(limits: Limits) -> bytes:
+    """The field's text, with a place for each of `_numbers`."""
     items = []
+    if limits.calls:
+        items.append(b'"calls";r=%d;t=%d')
+    if limits.rows:
+        items.append(b'"rows";r=%d;t=%d')
+    if limits.concurrent is not None:
+        items.append(b'"concurrent";r=%d')
+    if limits.quota:
+        items.append(b'"quota";r=%d;t=%d')
+    return b", ".join(items)
+
+
+def _numbers(limits: Limits, usage: Usage) -> list[int]:
+    numbers = []
     calls, rows = scales(limits)
     if calls:
-        items.append(_left("calls", calls, usage.calls_level))
+        numbers += (calls.left(usage.calls_level), -(-calls.next_us(usage.calls_level) // 1_000_000))
     if rows:
-        items.append(_left("rows", rows, usage.rows_level))
+        numbers += (rows.left(usage.rows_level), -(-rows.next_us(usage.rows_level) // 1_000_000))
     if limits.concurrent is not None:
-        items.append(f'"concurrent";r={max(0, limits.concurrent - usage.in_flight)}')
-    if limits.quota:
-        window_us = limits.quota.window_s * 1_000_000
+        numbers.append(max(0, limits.concurrent - usage.in_flight))
+    if (quota := limits.quota) is not None:
+        window_us = quota.window_s * 1_000_000
         left_us = window_us - usage.now_us % window_us
-        items.append(f'"quota";r={max(0, limits.quota.amount - usage.quota_used)};t={-(-left_us // 1_000_000)}')
-    return ", ".join(items)
+        numbers += (max(0, quota.amount - usage.quota_used), -(-left_us // 1_000_000))
+    return numbers
 
 
 def _burst(rate: Rate) -> str:
     return f";scoregate-burst={rate.burst}" if rate.burst != rate.amount else ""
-
-
-def _left(name: str, by: Scale, level: int) -> str:
-    return f'"{name}";r={by.left(level)};t={-(-by.next_us(level) // 1_000_000)}'

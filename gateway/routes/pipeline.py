@@ -366,7 +366,13 @@ class Pipeline:
             if answer.rows != frame.rows:
                 raise UpstreamError
             try:
-                out, content = await in_steps(form.write(contract, answer, wanted))
+                steps = form.write(contract, answer, wanted)
+                try:
+                    next(steps)
+                except StopIteration as stop:  # as most end after one step, they cost no coroutine
+                    out, content = stop.value
+                else:
+                    out, content = await in_steps(steps)
             except WireError as error:
                 raise UpstreamError from error
         if len(content) >= LEAST_BYTES:
