@@ -75,7 +75,7 @@ def _template(limits: Limits) -> bytes:
 
 
 def _numbers(limits: Limits, usage: Usage) -> list[int]:
-    numbers = []
+    numbers: list[int] = []
     calls, rows = scales(limits)
     if calls:
         numbers += (calls.left(usage.calls_level), -(-calls.next_us(usage.calls_level) // 1_000_000))
