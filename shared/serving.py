@@ -28,7 +28,8 @@ from shared.accept import Acceptor
 from shared.asgi import BEGINNINGS
 
 log = structlog.get_logger(__name__)
-_BACKLOG = 2048
+#: As many as the kernel lets wait (net.core.somaxconn): who finds no place there comes again a second later.
+_BACKLOG = 65_535
 #: What a connection just made is given to send its request before it is closed.
 _LAST_CALL_S = 0.5
 

@@ -33,7 +33,7 @@ from gateway.core.windows import FEW, Windows
 from gateway.metrics import Metrics
 from gateway.middleware.errors import request_id
 from gateway.settings import GatewaySettings
-from gateway.shell.admit import Admission
+from gateway.shell.admit import Admission, Fields, Ticket
 from gateway.shell.authenticate import Authenticator
 from gateway.shell.body import ClientDisconnectedError, read_body, whole_body
 from gateway.shell.coalesce import Forwarder, Waiting
@@ -43,6 +43,7 @@ from gateway.shell.pods import PodClient
 from shared.asgi import WHOLE_ANSWER
 from shared.deadline import CLIENT_TIMEOUT_HEADER, parse_timeout_ms
 from shared.errors import (
+    DeadlineExceededError,
     InvalidDataError,
     MalformedRequestError,
     NotFoundError,
@@ -116,6 +117,17 @@ def _give_up(answered: asyncio.Future[Frame], error: ScoregateError) -> None:
     """The request was refused while it was being scored already."""
     if not answered.done():
         answered.set_exception(error)
+
+
+async def _decided(ticket: Ticket, deadline_s: float) -> Fields:
+    """As `Ticket.admitted`, but not beyond the deadline: raises DeadlineExceededError."""
+    if not ticket.undecided:
+        return await ticket.admitted()
+    try:
+        async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
+            return await ticket.admitted()
+    except TimeoutError as error:
+        raise DeadlineExceededError from error
 
 
 class Pipeline:
@@ -318,7 +330,8 @@ class Pipeline:
             self._windows.gone(key)
         elif status in _IN_TIME_OR_NOT and scope["state"].get("rows", 0) <= _FEW_ROWS:
             took_s = clock.total_s - clock.spent_s.get("read", 0.0)
-            self._windows.answered(key, held, took_s, allowed_s, now)
+            lag_s = clock.spent_s.get("authenticate", 0.0) + clock.spent_s.get("split", 0.0)
+            self._windows.answered(key, held, took_s, allowed_s, now, lag_s)
 
     async def _score(
         self,
@@ -347,7 +360,7 @@ class Pipeline:
             if self.admission.is_sure(key, limits, rows):
                 ticket.on_refused = partial(_give_up, answered)
             else:
-                await ticket.admitted()
+                await _decided(ticket, deadline_s)
             clock.enter("wait", time.monotonic())
             waiting = Waiting(contract, asked.pods, request, answered, asked.served.entry.retry)
             if self.tracing is not None:
@@ -361,7 +374,7 @@ class Pipeline:
                 del scope["state"]["on_client_left"]
                 clock.scored(item.reply.trip, time.monotonic())
             clock.enter("admit", time.monotonic())
-            limit_fields = await ticket.admitted()
+            limit_fields = await _decided(ticket, deadline_s)
             clock.enter("write", time.monotonic())
             if answer.rows != frame.rows:
                 raise UpstreamError

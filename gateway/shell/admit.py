@@ -46,7 +46,7 @@ TRIP_TIMEOUT_S = 0.040
 GRACE_S = 0.005
 GRACE_TURNS = 8
 #: More would make trips that a busy machine cannot bring back in time; trips grow no cheaper beyond.
-MAX_PER_TRIP = 250
+MAX_PER_TRIP = 1_000
 MAX_WAITING = 20_000
 #: Of one probe, and of the first connection at start.
 PROBE_TIMEOUT_S = 1.0

@@ -36,6 +36,8 @@ from shared.wire import Frame, merge, split
 log = structlog.get_logger(__name__)
 #: However much each turn of the event loop brings, what was offered first waits for no longer for it to leave together.
 _GATHER_S = 0.005
+#: Answers that are written in one turn of the event loop, so that a large batch does not keep others waiting to be read.
+_ANSWERS_PER_TURN = 64
 _UNTRACED: contextlib.AbstractContextManager[str | None] = contextlib.nullcontext()
 
 
@@ -185,6 +187,8 @@ class Forwarder:
         for index, (item, frame) in enumerate(
             zip(batch.items, split(contract.output_specs, answer.frame, answer.items), strict=True)
         ):
+            if index and index % _ANSWERS_PER_TURN == 0:
+                await asyncio.sleep(0)
             if item.reply.answer.done():
                 continue
             item.reply.trip.back_s, item.reply.trip.times = back_s, times

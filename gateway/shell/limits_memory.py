@@ -138,7 +138,7 @@ class MemoryCounterStore:
         The other half is for what other processes have spent since. Rates only gain by time, so an old word is a careful one.
         """
         known = self._known.get(caller_key)
-        if known is None or known.spare_of is not limits:
+        if known is None or (known.spare_of is not limits and known.spare_of != limits):
             return False
         if known.spare_calls < 1 or known.spare_rows < rows or known.spare_places < 1:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 
 from client.openloop import percentile
@@ -16,22 +17,27 @@ from load_tests.bench.servers import say
 from load_tests.bench.verdicts import at_most, none_wrong
 
 REQUESTS = 300
+_PACED = "worker, paced"
 Wrong = Callable[[int, Heard], bool]
 
 
 def added(plan: Plan) -> Result:
-    """p50 of one connection: over a direct call by at most 1.2 ms (median of pair differences), and no worse than HAProxy's."""
+    """p50 of one connection: over a direct call by at most 1.2 ms (median of pair differences), and no worse than HAProxy's.
+
+    *paced* is the direct call asked no more often than scoregate answers: what R takes longer for having been idle is in it.
+    """
     rounds = plan.rounds_or(5, 9)
-    taken: dict[str, list[list[float]]] = {"scoregate": [], "worker": [], "haproxy": []}
+    taken: dict[str, list[list[float]]] = {"scoregate": [], "worker": [], _PACED: [], "haproxy": []}
     wrong = asked = 0
     with beside_haproxy(plan) as (place, both):
         ways = {way.name: (way.url, *_through(way)) for way in both}
-        ways["worker"] = (place.gate.worker_socket(RF), *_straight(place))
+        ways["worker"] = ways[_PACED] = (place.gate.worker_socket(RF), *_straight(place))
         for number in range(rounds + 1):  # the first one warms up
             say(f"round {number} of {rounds}: {REQUESTS} requests each way, one after the other")
             for name, blocks in taken.items():
                 address, requests, is_wrong = ways[name]
-                times, bad = _block(address, requests, is_wrong)
+                usual = 0.0 if name != _PACED or not taken["scoregate"] else percentile(taken["scoregate"][-1], 50)
+                times, bad = _block(address, requests, is_wrong, usual)
                 if number:
                     blocks.append(times)
                 if name == "scoregate":
@@ -77,13 +83,14 @@ def _straight(place: Ground) -> tuple[list[bytes], Wrong]:
     return [questions.worker_request(signature, rows) for rows in place.batches], lambda _, heard: heard.status != 200
 
 
-def _block(address: str, requests: Sequence[bytes], is_wrong: Wrong) -> tuple[list[float], int]:
-    """Seconds of each of the requests, and how many answers were wrong."""
+def _block(address: str, requests: Sequence[bytes], is_wrong: Wrong, every_s: float = 0.0) -> tuple[list[float], int]:
+    """Seconds of each of the requests, which leave `every_s` or as soon as the last was answered; how many answers were wrong."""
     times, wrong = [], 0
     with Line(address) as line:
         for n in range(REQUESTS):
             which = n % len(requests)
             heard = line.ask(requests[which])
             times.append(heard.seconds)
+            time.sleep(max(0.0, every_s - heard.seconds))
             wrong += heard.status != 200 or is_wrong(which, heard)
     return times, wrong
