@@ -8,8 +8,19 @@ process_bytes <- function(what = "VmRSS") {
   if (length(line) == 1L) as.numeric(gsub("[^0-9]", "", line)) * 1024 else NA_real_
 }
 
+#' Memory that this process shares with no other, in bytes; NA where the system does not tell.
+#' @noRd
+private_bytes <- function() {
+  lines <- tryCatch(readLines("/proc/self/smaps_rollup"), error = function(e) "", warning = function(w) "")
+  own <- grep("^Private_(Clean|Dirty):", lines, value = TRUE)
+  if (length(own) == 2L) sum(as.numeric(gsub("[^0-9]", "", own))) * 1024 else NA_real_
+}
+
 #' How much memory grows at most while a call runs, and how much of that it leaves behind, in bytes; 0 where the
 #' system does not tell. What is left is R's garbage until the next collection; copies in C++ are not.
+#'
+#' A process uses again what it has freed, of which there is much once a large model is loaded, and so does not grow; in
+#' a fork, as workers are, that is a copy all the same. So the call is made in both, and more counts.
 #' @noRd
 growth_bytes <- function(call) {
   invisible(gc())
@@ -17,7 +28,29 @@ growth_bytes <- function(call) {
   before <- process_bytes()
   call()
   left <- max(0, process_bytes() - before, na.rm = TRUE)
-  list(peak = max(left, process_bytes("VmHWM") - before, na.rm = TRUE), left = left)
+  peak <- max(left, process_bytes("VmHWM") - before, na.rm = TRUE)
+  own <- fork_growth_bytes(call)
+  list(peak = max(peak, own), left = max(left, own))
+}
+
+#' What a call has made private of a fork, in bytes; 0 where the system does not tell, or the fork does not end.
+#' @noRd
+fork_growth_bytes <- function(call, seconds = 60) {
+  if (is.na(private_bytes())) {
+    return(0)
+  }
+  job <- parallel::mcparallel(
+    {
+      before <- private_bytes()
+      call()
+      private_bytes() - before
+    },
+    mc.set.seed = FALSE, silent = TRUE
+  )
+  grown <- parallel::mccollect(job, wait = FALSE, timeout = seconds)[[1L]]
+  tools::pskill(job$pid, tools::SIGKILL)
+  suppressWarnings(parallel::mccollect(job))
+  if (is.numeric(grown)) max(0, grown) else 0
 }
 
 #' Median milliseconds of a call, from at most `times` calls or one second.
