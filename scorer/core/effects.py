@@ -20,7 +20,7 @@ class Cause(StrEnum):
     UNANSWERED = "unanswered"  # killed: it did not answer a ping, or its connection broke
     RETIRED = "retired"  # idle for long, replaced, or its version is gone
     GROWN = "grown"  # replaced: its own memory had grown too far
-    WORN = "worn"  # replaced: after as many runs as one may have
+    WORN = "worn"  # replaced: after as many runs as one may have, or as R collects before it collects fully
     NOT_STARTED = "not_started"
 
 

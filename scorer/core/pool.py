@@ -79,10 +79,12 @@ class Pool:
         now: float,
         retry: bool = True,
         growth_bytes: float = math.inf,
+        loaded_bytes: float = 0.0,
     ) -> list[Effect]:
         """Serve it from now on. For one that is already served: take what may have changed, replace its workers one by one.
 
-        `growth_bytes`: private memory a worker may have beyond a warm one's before it is forked anew.
+        `growth_bytes`: private memory a worker may have beyond a warm one's before it is forked anew. `loaded_bytes`: what the
+        model takes in the zygote, and its workers share.
         """
         line = self.lines.get(key)
         if line is None:
@@ -95,7 +97,8 @@ class Pool:
             line.upkeep.try_now()
             for worker in self._table.of(key):
                 worker.retire = True
-        line.growth_bytes, line.forked_bytes, line.warm_bytes, line.lasts_runs = growth_bytes, 0.0, None, math.inf
+        line.loaded_bytes, line.growth_bytes = loaded_bytes, growth_bytes
+        line.forked_bytes, line.warm_bytes, line.lasts_runs = 0.0, None, math.inf
         return self._plan(now)
 
     def remove_version(self, key: Key, now: float) -> list[Effect]:
@@ -216,11 +219,13 @@ class Pool:
         worker.set_aside(now, now)
         return True
 
-    def checked(self, number: int, now: float) -> list[Effect]:
-        """It answered the ping."""
+    def checked(self, number: int, now: float, *, renew: bool = False) -> list[Effect]:
+        """It answered the ping. `renew`: as of `run_done`."""
         effects: list[Effect] = []
         if (worker := self.workers.get(number)) is not None and worker.state is WorkerState.CHECKED:
             worker.back(now)
+            if renew:
+                self._renewal.asks(worker)
             if now - worker.listens_s >= self.limits.upkeep.stays_up_s:
                 effects += self._stays(worker)
         return effects + self._plan(now)
@@ -236,14 +241,18 @@ class Pool:
         self._renewal.measured(number, private_bytes, now)
         return self._plan(now)
 
-    def run_done(self, number: int, result: Frame | Failure, now: float, *, retire: bool = False) -> list[Effect]:
-        """The worker answered its run. `retire`: it asked to be replaced."""
+    def run_done(
+        self, number: int, result: Frame | Failure, now: float, *, retire: bool = False, renew: bool = False
+    ) -> list[Effect]:
+        """The worker answered its run. `retire`: it asked to be replaced; `renew`: in its turn, before its R collects fully."""
         worker = self.workers.get(number)
         if worker is None or worker.run is None or worker.state is not WorkerState.BUSY:
             return []
         run, worker.run = worker.run, None
         self._used_s += max(0.0, now - run.started_s)
         self._renewal.worked(worker)
+        if renew:
+            self._renewal.asks(worker)
         worker.retire = worker.retire or retire
         worker.become(WorkerState.IDLE, now)
         line = self.lines[run.key]

@@ -1,8 +1,9 @@
 """Workers that have grown or run often: when to look at their memory, whom to replace. Pure.
 
-What makes a worker grow at once is R's full collection, which writes into every object of the model, and it comes after about as
-many runs in each. So where a warm worker was well at its last measurement and has grown at this one, the version's others are
-replaced before they have run as often, one after the other, instead of all at once when each holds the model for itself.
+What makes a worker grow at once is R's full collection, which writes into every object of the model. A worker counts its R's
+collections and asks to be replaced before that one. Model code may have it come sooner (`gc()`), after about as many runs in each
+worker. So where a warm one was well at its last measurement and has grown at this one, the version's others are replaced before
+they have run as often, one after the other, instead of all at once when each holds the model for itself.
 """
 
 from __future__ import annotations
@@ -66,6 +67,12 @@ class Renewal:
         worker.renew = worker.renew or Cause.GROWN
         if worker.well_runs >= _TELLS_RUNS:
             line.lasts_runs = _EARLY * worker.well_runs
+
+    def asks(self, worker: Worker) -> None:
+        """Its R is about to collect fully: a reason to replace it where that may unshare more than it may grow by."""
+        line = self._lines[worker.key]
+        if line.loaded_bytes > line.growth_bytes:
+            worker.renew = worker.renew or Cause.WORN
 
     def worked(self, worker: Worker) -> None:
         """It has had one more run."""

@@ -359,6 +359,7 @@ class Versions:
             cost=cost,
             now=now,
             growth_bytes=growth,
+            loaded_bytes=measured.load_bytes or 0,
         )
         self._workers.perform(effects)
         self._changed()
@@ -420,8 +421,8 @@ class Versions:
             test.close()
         file = zygote.folder / "example"
         file.write_bytes(join(example))
-        # Three calls. What takes longer here than a prediction may hangs, and is tried again in a new process.
-        await zygote.warm(example.rows, file, min(settings.max_load_s, 3 * settings.max_predict_s))
+        # Four calls. What takes longer here than a prediction may hangs, and is tried again in a new process.
+        await zygote.warm(example.rows, file, min(settings.max_load_s, 4 * settings.max_predict_s))
         with contextlib.suppress(OSError):
             file.unlink()
 

@@ -469,3 +469,62 @@ def test_one_that_has_grown_is_replaced_before_one_that_is_worn() -> None:
     pod.do(pod.pool.tick(pod.now))
     assert pod.pool.workers[grown].replacement is not None
     assert pod.pool.workers[worn].replacement is None
+
+
+def asking(pod: Pod, worker: int) -> None:
+    """A run at whose end it asks to be replaced, and time for it."""
+    pod.call(1.0)
+    pod.now += 10
+    run = pod.running.pop(worker)
+    pod.do(pod.pool.run_done(worker, run.frame, pod.now, renew=True))
+    pod.do(pod.pool.tick(pod.now))
+
+
+def test_one_whose_r_is_about_to_collect_fully_is_replaced_and_serves_until_then() -> None:
+    pod = idle_pod()
+    pod.pool.lines[A].loaded_bytes = 200 * MIB
+    [old] = pod.pool.workers
+    asking(pod, old)
+    [_] = pod.starting
+    pod.call(2.0)
+    assert list(pod.running) == [old]
+    pod.finish(old)
+    pod.start()
+    assert pod.ended == [old]
+    assert pod.pool.workers[old].cause is Cause.WORN
+
+
+def test_an_idle_one_asks_for_it_by_its_answer_to_a_ping() -> None:
+    pod = idle_pod()
+    pod.pool.lines[A].loaded_bytes = 200 * MIB
+    [old] = pod.pool.workers
+    pod.now += 10
+    assert pod.pool.check(old, pod.now)
+    pod.do(pod.pool.checked(old, pod.now, renew=True))
+    pod.do(pod.pool.tick(pod.now))
+    pod.start()
+    assert pod.ended == [old]
+
+
+def test_a_full_collection_that_cannot_unshare_more_than_a_worker_may_grow_by_is_let_come() -> None:
+    pod = idle_pod()
+    pod.pool.lines[A].loaded_bytes = 49 * MIB
+    [worker] = pod.pool.workers
+    asking(pod, worker)
+    assert not pod.starting
+
+
+def test_those_who_ask_at_once_are_replaced_one_after_the_other() -> None:
+    pod = Pod(2, batchable=False)
+    pod.pool.lines[A].loaded_bytes, pod.pool.lines[A].growth_bytes = 200 * MIB, 50 * MIB
+    pod.start()
+    pod.call(1.0)
+    pod.call(2.0)
+    pod.start()
+    pod.now += 10
+    for worker, run in list(pod.running.items()):
+        del pod.running[worker]
+        pod.do(pod.pool.run_done(worker, run.frame, pod.now, renew=True))
+    pod.do(pod.pool.tick(pod.now))
+    assert len(pod.starting) == 1
+    assert len(pod.pool.workers) == 3

@@ -11,12 +11,14 @@
 build_router <- function(model) {
   envir <- new.env(parent = asNamespace("scoregate"))
   envir$tidy <- tidier()
+  envir$garbage <- garbage <- garbage_watch()
   router <- worker_router$new(
     system.file("plumber", "plumber.R", package = "scoregate", mustWork = TRUE),
     filters = NULL, envir = envir
   )
   router$setDebug(FALSE)
-  router$answer <- predict_answerer(frame_predictor(model))
+  router$garbage <- garbage
+  router$answer <- predict_answerer(frame_predictor(model), garbage)
   router
 }
 
@@ -28,6 +30,7 @@ worker_router <- R6::R6Class("WorkerRouter",
   inherit = plumber::Plumber, cloneable = FALSE,
   public = list(
     answer = NULL,
+    garbage = NULL,
     call = function(req) {
       if (identical(req$PATH_INFO, "/predict") && identical(req$REQUEST_METHOD, "POST")) {
         return(self$answer(req))
@@ -72,8 +75,9 @@ refusal <- function(code, error) {
 
 #' A function of httpuv's request for a prediction that gives httpuv's response
 #' @noRd
-predict_answerer <- function(predict_frame) {
+predict_answerer <- function(predict_frame, garbage = garbage_watch()) {
   force(predict_frame)
+  force(garbage)
   function(req) {
     body <- req$rook.input$read()
     rows <- suppressWarnings(as.numeric(req$HTTP_X_ROWS))
@@ -88,6 +92,10 @@ predict_answerer <- function(predict_frame) {
     if (too_many_connections()) {
       answer$headers$`X-Retire` <- "connections"
     }
+    garbage$called()
+    if (garbage$full_is_near()) {
+      answer$headers$`X-Renew` <- "collections"
+    }
     answer$headers$`Content-Type` <- "application/octet-stream"
     answer
   }
@@ -95,8 +103,9 @@ predict_answerer <- function(predict_frame) {
 
 #' Answer a ping. Only idle workers are pinged, so what takes a moment is done here.
 #' @noRd
-answer_ping <- function(tidy, res) {
+answer_ping <- function(tidy, garbage, res) {
   tidy()
+  if (garbage$full_is_near()) res$setHeader("X-Renew", "collections")
   res$body <- "pong"
   res
 }

@@ -18,8 +18,12 @@ serve_worker <- function(router, dir, leave) {
       disable_quit()
       httpuv::startPipeServer(file.path(dir, "s"), strtoi("177", 8L), router, quiet = TRUE)
       compiler::enableJIT(3L) # after the server: compiling what starts it costs more than running it once
+      router$garbage$begin()
       leave()
-      repeat later::run_now(Inf)
+      repeat {
+        later::run_now(Inf)
+        router$garbage$tidy() # the answer is on its way by now
+      }
     },
     finally = parallel:::mcexit(70L)
   )

@@ -3,7 +3,7 @@
 # Orders come as lines on stdin, answers leave as lines on what was stdout; fields are separated by tabs:
 #
 #   fork ID DIR       -> "forked ID PID" (from the process between), "listening ID" (from the worker itself)
-#   warm ROWS FILE    -> "warmed MS": predicts the frame in FILE three times, as a worker would
+#   warm ROWS FILE    -> "warmed MS": predicts the frame in FILE as a worker would, some times
 #   (end of input)    -> leaves
 #
 # At start it says "loaded R-VERSION BLAS-PATH" or "failed MESSAGE"; "warning MESSAGE" may come before. stdout itself
@@ -87,13 +87,15 @@ fork_worker <- function(router, id, dir, say, leave) {
   )
 }
 
-#' Three calls through the whole handler: loads lazy code, compiles, and leaves it to the forks
+#' Four calls through the whole handler: loads lazy code, compiles, and leaves it to the forks
 #' @return Milliseconds of the last call, as text.
 #' @noRd
 warm_up <- function(router, rows, path) {
   body <- readBin(path, "raw", file.size(path))
-  took <- vapply(1:3, function(i) system.time(call_router(router, "POST", "/predict", body, rows))[["elapsed"]], 0)
-  gc()
+  call <- function() call_router(router, "POST", "/predict", body, rows)
+  took <- vapply(1:3, function(i) system.time(call())[["elapsed"]], 0)
+  router$garbage$every <- calls_until_garbage(call)
+  put_off_full_collection()
   sprintf("%.1f", 1000 * took[3L])
 }
 

@@ -52,6 +52,21 @@ test_that("a call leaves the session as it found it", {
   expect_identical(after[same], before[same])
 })
 
+test_that("one whose R is about to collect fully says so, whether it predicts or is pinged", {
+  router <- build_router(model_of(function(newdata) newdata$x))
+  asked <- function() {
+    list(call_router(router, "GET", "/ping", raw(), 0), call_router(router, "POST", "/predict", writeBin(3, raw()), 1))
+  }
+  said <- function() vapply(asked(), function(answer) identical(answer$headers$`X-Renew`, "collections"), TRUE)
+  router$garbage$begin()
+  expect_identical(said(), c(FALSE, FALSE))
+  for (time in seq_len(collections_most)) {
+    gc(full = FALSE)
+    router$garbage$called()
+  }
+  expect_identical(said(), c(TRUE, TRUE))
+})
+
 test_that("every so many pings R uses again what they used", {
   gone <- FALSE
   tidy <- tidier(every = 3L)
