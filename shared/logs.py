@@ -15,7 +15,7 @@ Format = Literal["json", "console"]
 
 
 def configure(service: str, fmt: Format = "json", level: str = "info") -> None:
-    """Once, at start. Records of other libraries (uvicorn, aiohttp) go the same way."""
+    """Once, at start. Records of other libraries (uvicorn, redis) go the same way."""
     numeric = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
