@@ -19,26 +19,25 @@ accepted (tcp(7), TCP_INFO), and the request began then. What `door` answers at 
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import re
-import secrets
 import socket
 import struct
 import time
 from asyncio import TimerHandle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum, auto
-from http import HTTPStatus
 from typing import Any, ClassVar, Final, Protocol, Self
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.core.crowd import Crowd
 from gateway.core.heads import REQUEST_ID, Heads, Known, Sent, cut
+from gateway.protocol.cycle import Cycle
+from gateway.protocol.polite import Polite
+from gateway.protocol.refusal import new_request_id, problem
 from shared.asgi import WHOLE_ANSWER
 from shared.errors import (
     HeadTooLargeError,
@@ -141,7 +140,7 @@ class ProtectProtocol(HttpToolsProtocol):
         """A connection that never says anything is closed as an idle one is."""
         super().connection_made(transport)
         self._raw = transport
-        self.transport = _Polite(transport, self)
+        self.transport = Polite(transport, self)
         if self.crowd is not None and not self._is_let_in(self.crowd):
             return
         self._await_request()
@@ -514,7 +513,7 @@ class ProtectProtocol(HttpToolsProtocol):
         error, self._refusal = self._refusal, None
         if error is not None and not self.transport.is_closing():
             self.on_refused(error)
-            self._raw.write(_problem(error, new_request_id()))
+            self._raw.write(problem(error, new_request_id()))
             self.transport.close()
 
     # --- ending
@@ -595,93 +594,3 @@ class ProtectProtocol(HttpToolsProtocol):
     def _cancel(self, name: str) -> None:
         if timer := self._timers.pop(name, None):
             timer.cancel()
-
-
-class Cycle(RequestResponseCycle):
-    """One request and its answer, which may come as one message (`shared.asgi`).
-
-    uvicorn takes an answer's start and its body apart and looks at each header's every byte: a fifth of what a scoring request
-    cost this process.
-    """
-
-    async def send(self, message: Any) -> None:
-        """As uvicorn's; a whole answer is one write."""
-        if message["type"] != WHOLE_ANSWER:
-            await super().send(message)
-            return
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        if self.response_started:
-            raise RuntimeError("a whole answer was sent after another one began")
-        headers = [*self.default_headers, *message["headers"]]
-        if (b"connection", b"close") in headers:
-            self.keep_alive = False
-        elif not self.keep_alive:
-            headers.append((b"connection", b"close"))
-        head = b"".join([b"%b: %b\r\n" % field for field in headers])
-        if head.count(b"\n") != len(headers):
-            raise RuntimeError("a line break in a header field")
-        self.response_started = self.response_complete = True
-        self.waiting_for_100_continue = False
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[message["status"]], head, message["body"]))
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
-
-
-class _Polite(asyncio.Transport):
-    """The transport as uvicorn uses it; closing is the protocol's decision."""
-
-    def __init__(self, raw: asyncio.Transport, protocol: ProtectProtocol) -> None:
-        super().__init__()
-        self._raw = raw
-        self._protocol = protocol
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._raw.write(data)
-
-    def close(self) -> None:
-        self._protocol.close_politely()
-
-    def is_closing(self) -> bool:
-        return self._protocol.closing
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._raw.get_extra_info(name, default)
-
-
-def _request_ids() -> Iterator[str]:
-    while True:
-        drawn = secrets.token_bytes(16 * 256)  # one system call for many
-        for at in range(0, len(drawn), 16):
-            yield drawn[at : at + 16].hex()
-
-
-_ids = _request_ids()
-
-
-def new_request_id() -> str:
-    """For a request that brings none, or one that is not fit for logs."""
-    return next(_ids)
-
-
-def _problem(error: ScoregateError, request_id: str) -> bytes:
-    """A whole response, in RFC 9457's form."""
-    problem = {
-        "type": f"urn:scoregate:problem:{error.code}",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.reason,
-        "request_id": request_id,
-    }
-    head = "content-type: application/problem+json\r\n"
-    if error.retry_after_ms is not None:
-        problem["retry_after_ms"] = error.retry_after_ms
-        head += f"retry-after: {max(1, math.ceil(error.retry_after_ms / 1000))}\r\n"
-    body = json.dumps(problem).encode()
-    head += f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n"
-    return STATUS_LINE[error.status] + head.encode() + body
