@@ -8,7 +8,6 @@ of the same user may join the port. A child dies with its parent (PR_SET_PDEATHS
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import resource
 import signal
@@ -30,7 +29,6 @@ from shared.errors import ScoregateError
 log = structlog.get_logger(__name__)
 _PR_SET_PDEATHSIG = 1
 _RESTART_S = 1.0
-_GC = (10_000, 20, 20)
 #: Descriptors besides the public connections: to scorers, Redis and Entra, and connections that are being refused.
 _OTHER_FILES = 1_000
 
@@ -48,11 +46,6 @@ async def _serve(settings: GatewaySettings, parts: app.Parts | None) -> None:
     if not await serving.unless_stopped(gateway.start()):
         await gateway.close()
         return
-    # What start-up made stays: leaving it out of every later collection saves pauses of tens of milliseconds.
-    gc.collect()
-    gc.freeze()
-    # What requests make is let go by its last reference; with the default, what is in flight alone is gone through all the time.
-    gc.set_threshold(*_GC)
     try:
         await serving.serve(
             "gateway",

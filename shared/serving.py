@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -28,6 +29,8 @@ from shared.accept import Acceptor
 from shared.asgi import BEGINNINGS
 
 log = structlog.get_logger(__name__)
+#: Objects more than are gone until the young are gone through, and how often that is until older ones are.
+_GC = (10_000, 20, 20)
 #: As many as the kernel lets wait (net.core.somaxconn): who finds no place there comes again a second later.
 _BACKLOG = 65_535
 #: What a connection just made is given to send its request before it is closed.
@@ -174,6 +177,11 @@ async def serve(
     flight. `background` runs for as long as the servers do; none of it should ever end. `options` go to the public server's
     uvicorn.Config. Announces itself with one JSON line on stdout.
     """
+    # What start-up made stays: leaving it out of every later collection saves pauses of tens of milliseconds.
+    gc.collect()
+    gc.freeze()
+    # What requests make is let go by its last reference; with the default, what is in flight alone is gone through all the time.
+    gc.set_threshold(*_GC)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     app = _Leaving(public[0])

@@ -14,8 +14,9 @@ from typing import Final
 FEW: Final = 32
 #: Of the time allowed; what is left is for answers that take longer than this one.
 LATE: Final = 0.7
-#: Seconds that this process may be behind. Beyond, more in flight makes every turn of its event loop longer and nothing faster.
-LAG_S: Final = 0.1
+#: Of the time allowed, what may be waited only for this process to have time: beyond, more in flight makes every turn of its event
+#: loop longer and nothing faster.
+LAG: Final = 0.1
 _LESS: Final = 0.75
 #: A window is made smaller at most once in so long: what it did shows only in later answers.
 _PAUSE_S: Final = 0.2
@@ -47,7 +48,7 @@ class Windows:
         `lag_s` of that it waited for this process to have time for it, with nothing else to wait for.
         """
         found = self._windows.get(caller)
-        if took_s > LATE * allowed_s or lag_s > LAG_S:
+        if took_s > LATE * allowed_s or lag_s > LAG * allowed_s:
             window, since_s = found or (float(self.most), 0.0)
             if held >= FEW and now - since_s >= _PAUSE_S:
                 self._windows[caller] = max(float(FEW), _LESS * min(window, held)), now

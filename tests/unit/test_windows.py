@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from gateway.core.windows import FEW, LAG_S, LATE, Windows
+from gateway.core.windows import FEW, LAG, LATE, Windows
 
 
 def test_whoever_has_few_in_flight_or_is_answered_in_time_has_no_window() -> None:
@@ -54,11 +54,11 @@ def test_a_flood_is_soon_answered_in_time_at_the_speed_there_is(per_s: int) -> N
     assert len(waiting) >= FEW
 
 
-def test_a_process_that_is_behind_takes_fewer_of_a_flood_however_long_they_are_allowed() -> None:
+def test_a_process_that_is_behind_takes_fewer_of_a_flood_before_they_are_late() -> None:
     windows = Windows(1000)
-    windows.answered("a", 800, 0.3, 60.0, 1.0, LAG_S)
+    windows.answered("a", 800, 0.3, 2.0, 1.0, 2.0 * LAG)
     assert windows.fits("a", 999)
-    windows.answered("a", 800, 0.3, 60.0, 1.0, 2 * LAG_S)
+    windows.answered("a", 800, 0.3, 1.0, 1.0, 2.0 * LAG)
     assert not windows.fits("a", 600)
-    windows.answered("b", FEW - 1, 0.3, 60.0, 1.0, 2 * LAG_S)
+    windows.answered("b", FEW - 1, 0.3, 1.0, 1.0, 2.0 * LAG)
     assert windows.fits("b", 999)
