@@ -34,6 +34,20 @@ class Reply(msgspec.Struct, frozen=True, eq=False):
 OnReply = Callable[[Reply | LostError], None]
 
 
+def into(future: asyncio.Future[Reply]) -> OnReply:
+    """A callback for `Connection.send` that settles the future, unless somebody has given it up."""
+
+    def done(reply: Reply | LostError) -> None:
+        if future.done():
+            return
+        if isinstance(reply, Reply):
+            future.set_result(reply)
+        else:
+            future.set_exception(reply)
+
+    return done
+
+
 class Connection(asyncio.Protocol):
     """`send` takes a callback that is called exactly once. `on_lost` is called once, after it, when the connection has ended."""
 
@@ -77,16 +91,7 @@ class Connection(asyncio.Protocol):
     async def ask(self, request: bytes) -> Reply:
         """`send` to wait for. Raises LostError; on cancellation the connection is closed, as the answer is still to come."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-        def done(reply: Reply | LostError) -> None:
-            if future.done():
-                return
-            if isinstance(reply, Reply):
-                future.set_result(reply)
-            else:
-                future.set_exception(reply)
-
-        self.send(request, done)
+        self.send(request, into(future))
         try:
             return await future
         except asyncio.CancelledError:
@@ -100,6 +105,8 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
+        self._reply: Reply | None = None
+        self._surplus = self._keeps = False
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._size = 0
@@ -126,17 +133,31 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._break(f"no answer in HTTP/1.1: {error}")
+            if self._reply is None:
+                self._break(f"no answer in HTTP/1.1: {error}")
+                return
+            self._surplus = True
+        if (reply := self._reply) is not None:
+            if self._surplus or not self._keeps:
+                self.close()
+            self._reset()
+            self._done(reply)  # last: whoever is told may send the next request
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._done(LostError(str(exc) if exc else "the other side closed its connection"))
         self.on_lost()
 
-    # httptools' callbacks
+    # httptools' callbacks; behind a whole answer nothing is believed
+
+    def on_message_begin(self) -> None:
+        """Something begins that may be more than was asked for."""
+        self._surplus = self._reply is not None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header field."""
+        if self._reply is not None:
+            return
         self._size += len(name) + len(value)
         if self._size > _MAX_HEADER_BYTES:
             self._break(f"a head of more than {_MAX_HEADER_BYTES} bytes")
@@ -148,6 +169,8 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A part of the body."""
+        if self._reply is not None:
+            return
         self._size += len(data)
         if self._size > self._max_body_bytes:
             self._break(f"an answer of more than {self._max_body_bytes} bytes")
@@ -156,11 +179,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
-        reply = Reply(self._parser.get_status_code(), self._headers, b"".join(self._body))
-        if not self._parser.should_keep_alive():
-            self.close()
-        self._reset()
-        self._done(reply)
+        if self._reply is None:
+            self._reply = Reply(self._parser.get_status_code(), self._headers, b"".join(self._body))
+            self._keeps = self._parser.should_keep_alive()
 
 
 def _nothing() -> None:

@@ -160,6 +160,7 @@ class ProtectProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing of this connection stays behind."""
+        self._refusal = None
         if self._socket is not None:
             self._socket.detach()
             self._socket = None
@@ -319,9 +320,9 @@ class ProtectProtocol(HttpToolsProtocol):
         state = self.scope["state"]
         state["request_id"] = self._check_head()
         state["began_s"] = time.monotonic() - self._waited_s()
-        if self._sent is not None and self.parser.should_keep_alive():
-            state["sent"], self._sent = self._sent, None
         self._begin()
+        if self._sent is not None and self.cycle.keep_alive:
+            state["sent"], self._sent = self._sent, None
         self._with_head = True
         self._input = _BODY
         self._upgrading = self.parser.should_upgrade()
@@ -371,9 +372,12 @@ class ProtectProtocol(HttpToolsProtocol):
         state["request_id"] = sent.request_id or new_request_id()
         state["began_s"] = time.monotonic() - self._waited_s()
         state["body"] = data[sent.body_at :]
-        state["known"] = known
+        state["known"], state["sent"] = known, sent
         self.expect_100_continue = False
-        scope: Any = {**known.scope, "state": state, "client": self.client, "server": self.server}
+        headers = [*known.scope["headers"], (b"authorization", sent.authorization)]
+        scope: Any = {
+            **known.scope, "headers": headers, "state": state, "client": self.client, "server": self.server
+        }  # fmt: skip
         self.scope = scope
         self.cycle = self._cycle(scope, keep_alive=True)
         self.cycle.more_body = False
@@ -418,6 +422,7 @@ class ProtectProtocol(HttpToolsProtocol):
         super().on_message_complete()
         if self._with_head:
             self.cycle.scope["state"]["body"] = bytes(self.cycle.body)
+            self.cycle.body = bytearray()
         self._all_read = not self.parser.should_keep_alive()
         self._input = _OVER if self._all_read else _IDLE
         self._head_bytes = self._fields = 0

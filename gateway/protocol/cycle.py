@@ -16,10 +16,20 @@ class Cycle(RequestResponseCycle):
     cost this process.
     """
 
+    async def receive(self) -> Any:
+        """As uvicorn's; a body that came with its head is handed out from where the protocol left it, and kept nowhere else."""
+        body = self.scope["state"].pop("body", None)
+        if body is None:
+            return await super().receive()
+        self.message_event.clear()
+        return {"type": "http.request", "body": body, "more_body": False}
+
     async def send(self, message: Any) -> None:
         """As uvicorn's; a whole answer is one write."""
         if message["type"] != WHOLE_ANSWER:
             await super().send(message)
+            if self.response_complete:
+                self.scope["state"].pop("body", None)  # of one that was refused before it was read
             return
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
@@ -36,6 +46,7 @@ class Cycle(RequestResponseCycle):
         if head.count(b"\n") != len(headers):
             raise RuntimeError("a line break in a header field")
         self.response_started = self.response_complete = True
+        self.scope["state"].pop("body", None)
         self.waiting_for_100_continue = False
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[message["status"]], head, message["body"]))
         self.message_event.set()

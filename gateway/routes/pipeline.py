@@ -2,7 +2,8 @@
 
 One interface (`/v1`, `/v2`) is a `Form`: how a body becomes a frame and a frame an answer. Everything else is the same for all.
 Each stage refuses by raising; `gateway.middleware.errors` renders. Nothing after a refusal has run, so nothing has to be undone
-but the place among the concurrent, which the ticket gives back.
+but the place among the concurrent, which the ticket gives back. With one exception: where limits are sure to admit, rows are scored
+while they are asked, and the answer waits for them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from gateway.core.coalesce import Item, Place
 from gateway.core.contract import Contract
 from gateway.core.contract.tokens import Steps
 from gateway.core.contracts import Contracts
-from gateway.core.heads import Heads, Known, what_came_of
+from gateway.core.heads import Heads, Known, Sent
 from gateway.core.policy import Grant, Policy
 from gateway.core.shares import Shares
 from gateway.core.stages import Clock, MarkedClock, server_timing
@@ -35,7 +36,7 @@ from gateway.middleware.errors import request_id
 from gateway.settings import GatewaySettings
 from gateway.shell.admit import Admission, Fields, Ticket
 from gateway.shell.authenticate import Authenticator
-from gateway.shell.body import ClientDisconnectedError, read_body, whole_body
+from gateway.shell.body import ClientDisconnectedError, check_size, read_body
 from gateway.shell.coalesce import Forwarder, Waiting
 from gateway.shell.compress import LEAST_BYTES, compressed
 from gateway.shell.edge import EdgeLimiter
@@ -176,9 +177,9 @@ class Pipeline:
 
     # --- stages before the body
 
-    async def authenticate(self, scope: Scope, headers: dict[bytes, bytes], head: Known | None = None) -> Caller:
-        """The caller; a failure counts against the address it came from, a success never does."""
-        caller = None if head is None else self.authenticator.recall(head.digest)
+    async def authenticate(self, scope: Scope, headers: dict[bytes, bytes], digest: bytes | None = None) -> Caller:
+        """The caller; a failure counts against the address it came from, a success never does. `digest`: of the token, if known."""
+        caller = None if digest is None else self.authenticator.recall(digest)
         try:
             if caller is None:
                 caller = await self.authenticator.authenticate(headers.get(b"authorization"))
@@ -190,6 +191,22 @@ class Pipeline:
             raise
         scope["state"]["caller"] = caller.key  # for the log of a refusal
         return caller
+
+    async def _identify(self, scope: Scope) -> tuple[Caller, dict[bytes, bytes]]:
+        """The caller, and the fields of the head, which may be known."""
+        known: Known | None = scope["state"].get("known")
+        if known is None:
+            headers = dict(scope["headers"])
+            return await self.authenticate(scope, headers), headers
+        sent: Sent = scope["state"]["sent"]
+        headers = {**known.headers, b"authorization": sent.authorization}
+        return await self.authenticate(scope, headers, sent.digest), headers
+
+    def _learn(self, scope: Scope) -> None:
+        """It was answered with 200: its head need not be parsed again. With traces on, each is read for its own."""
+        sent: Sent | None = scope["state"].get("sent")
+        if sent is not None and self.tracing is None:
+            self.heads.learn(sent, dict(scope))
 
     async def reader(self, request: Request) -> Caller:
         """The caller of a route that shows what there is; raises TooManyRequestsError for one who looks too often."""
@@ -265,7 +282,9 @@ class Pipeline:
 
     async def score(self, form: Form, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scoring request of `form` whose path names `model` and perhaps `version`."""
-        clock = scope["state"]["clock"] = self._clock(scope["state"].get("began_s") or time.monotonic())
+        now = time.monotonic()
+        clock = scope["state"]["clock"] = self._clock(scope["state"].get("began_s") or now)
+        scope["state"]["late_s"] = now - clock.began_s  # until there was time for it
         params = scope["path_params"]
         label, status, code = "unknown", 500, "internal_error"
         caller: Caller | None = None
@@ -274,18 +293,16 @@ class Pipeline:
         try:
             if self.in_flight > self._served.most:
                 raise _too_many()
-            head: Known | None = scope["state"].get("known")
-            headers = dict(scope["headers"]) if head is None else head.headers
-            known = await self.authenticate(scope, headers, head)
+            identified, headers = await self._identify(scope)
             if self.tracing is not None:
                 self.tracing.begins(scope, clock)
-            asked = self.authorise(known, params["model"], params.get("version"))
+            asked = self.authorise(identified, params["model"], params.get("version"))
             label = asked.served.entry.model
             clock.enter("admit", time.monotonic())
             allowed_s = self.timeout_ms(headers.get(_TIMEOUT), asked.grant) / 1000
             self._enter(asked, scope, headers, clock.began_s, allowed_s)
-            self._served.take(known.key, 1)
-            caller = known
+            self._served.take(identified.key, 1)
+            caller = identified
             out_headers, body = await self._score(
                 form, asked, scope, headers, receive, clock, clock.began_s + allowed_s
             )
@@ -295,8 +312,8 @@ class Pipeline:
                 await send({"type": "http.response.start", "status": 200, "headers": out_headers})
                 await send({"type": "http.response.body", "body": body})
             status, code = 200, "ok"
-            if head is None:
-                self._learn(scope, headers)
+            if "known" not in scope["state"]:
+                self._learn(scope)
         except ScoregateError as error:
             status, code = error.status, error.reason
             raise
@@ -313,15 +330,6 @@ class Pipeline:
             if self.tracing is not None:
                 self.tracing.answered(scope, clock, label, status, code)
 
-    def _learn(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        """The next request with this head need not be parsed."""
-        sent = scope["state"].get("sent")
-        # With traces on, each head is read for its own.
-        if sent is not None and self.tracing is None:
-            found = what_came_of(dict(scope), self.authenticator.digest(headers.get(b"authorization", b"")))
-            if found is not None:
-                self.heads.learn(sent, found)
-
     def _answered(self, key: str, scope: Scope, status: int, clock: Clock, allowed_s: float, now: float) -> None:
         """Its place is free; and what is learned from how long it took, but for what the client took to send its body."""
         held = self._served.held(key)
@@ -330,7 +338,7 @@ class Pipeline:
             self._windows.gone(key)
         elif status in _IN_TIME_OR_NOT and scope["state"].get("rows", 0) <= _FEW_ROWS:
             took_s = clock.total_s - clock.spent_s.get("read", 0.0)
-            lag_s = clock.spent_s.get("authenticate", 0.0) + clock.spent_s.get("split", 0.0)
+            lag_s = scope["state"]["late_s"] + clock.spent_s.get("split", 0.0)
             self._windows.answered(key, held, took_s, allowed_s, now, lag_s)
 
     async def _score(
@@ -357,7 +365,7 @@ class Pipeline:
         rows = contract.cost_rows(frame)
         answered: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         with self.admission.ask(key, limits, rows=rows, lease_ms=lease_ms) as ticket:
-            if self.admission.is_sure(key, limits, rows):
+            if ticket.may_begin():
                 ticket.on_refused = partial(_give_up, answered)
             else:
                 await _decided(ticket, deadline_s)
@@ -417,7 +425,7 @@ class Pipeline:
         limit = self.settings.max_body_bytes
         try:
             if body is not None:
-                whole_body(body, limit=limit)
+                check_size(body, limit=limit)
                 clock.enter("validate", time.monotonic())
                 # Of most no step is left after the first, so they never wait and need no room.
                 steps = form.read(asked.contract, body, headers)

@@ -91,10 +91,12 @@ class Ticket:
     """One request's admission: asked for, decided, and its place held until `release` or the deadline.
 
     A context manager: leaving it releases. Releasing twice is no error; before the decision it means that nobody waits for it
-    any more, and what has not left for the shared counters is never charged.
+    any more, and what has neither begun nor left for the shared counters is never charged.
     """
 
-    __slots__ = ("_admission", "_decision", "_shared", "_waiter", "ask", "caller_key", "gone", "limits", "on_refused")
+    __slots__ = (
+        "_admission", "_decision", "_shared", "_waiter", "ask", "begun", "caller_key", "gone", "limits", "on_refused"
+    )  # fmt: skip
 
     def __init__(
         self, admission: Admission, caller_key: str, limits: Limits, ask: Admit, decision: Decision | None = None
@@ -107,6 +109,8 @@ class Ticket:
         self._shared = False
         self._waiter: asyncio.Future[None] | None = None
         self.gone = False
+        #: Its work was begun before it was decided: it will be charged, whatever becomes of it.
+        self.begun = False
         #: Called once, instead of raising, where nobody waits in `admitted` when the decision comes and it is a refusal.
         self.on_refused: Callable[[TooManyRequestsError], None] | None = None
 
@@ -124,6 +128,8 @@ class Ticket:
     def decided(self, decision: Decision, *, shared: bool) -> None:
         """By the shared counters, or by this process alone. Once."""
         self._decision, self._shared = decision, shared
+        if self.begun:
+            self._admission.was_sure(self.caller_key, self.ask.rows)
         if self.gone:
             self._give_back()
             return
@@ -134,6 +140,11 @@ class Ticket:
                 self._waiter.set_result(None)
         elif refused is not None and self.on_refused is not None:
             self.on_refused(self._refusal(refused))
+
+    def may_begin(self) -> bool:
+        """Whether its work may begin before it is decided (`Admission.is_sure`): then it is charged even if released first."""
+        self.begun = self._decision is None and self._admission.is_sure(self.caller_key, self.limits, self.ask.rows)
+        return self.begun
 
     @property
     def undecided(self) -> bool:
@@ -247,9 +258,14 @@ class Admission:
         """Whether a request of this caller will be admitted for all that is known here, by a wide margin.
 
         A guess, and it decides nothing: the work of a request that is sure may begin while it is being decided. Half of what the
-        shared counters last said was left is taken to be there for this process, less what it has been sure of since.
+        shared counters last said was left is taken to be there for this process, less what it is sure of and not decided yet:
+        `was_sure` ends that.
         """
-        return self._up and self._local.spare(caller_key, limits, rows)
+        return self._up and self._local.is_sure(caller_key, limits, rows)
+
+    def was_sure(self, caller_key: str, rows: int) -> None:
+        """What `is_sure` took to be admitted is decided."""
+        self._local.was_sure(caller_key, rows)
 
     def ask(self, caller_key: str, limits: Limits, *, rows: int, calls: int = 1, lease_ms: int = 0) -> Ticket:
         """Ask for `calls` and `rows`, all or nothing; wait with `Ticket.admitted`, and release the ticket at the end.
@@ -333,8 +349,11 @@ class Admission:
         batch: list[Ticket | _Return] = []
         while self._waiting and len(batch) < MAX_PER_TRIP:
             waiting = self._waiting.popleft()
-            if isinstance(waiting, _Return) or not waiting.gone:
-                batch.append(waiting)
+            if isinstance(waiting, Ticket) and waiting.gone:
+                if not waiting.begun:
+                    continue
+                waiting.ask = Admit(waiting.ask.rows, waiting.ask.calls)  # it needs no place any more
+            batch.append(waiting)
         return batch
 
     async def _trip(self, groups: list[Group]) -> list[Answer | StoreAwayError]:
@@ -385,7 +404,7 @@ class Admission:
 
     def _settle_here(self, asked: Sequence[Ticket | _Return]) -> None:
         for waiting in asked:
-            if isinstance(waiting, Ticket) and waiting.undecided and not waiting.gone:
+            if isinstance(waiting, Ticket) and waiting.undecided and (waiting.begun or not waiting.gone):
                 self._decide_here(waiting)
 
     # --- away and back

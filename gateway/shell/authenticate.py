@@ -64,15 +64,6 @@ class Authenticator:
     def __repr__(self) -> str:
         return f"Authenticator({len(self._remembered)} callers remembered)"
 
-    def recall(self, digest: bytes) -> Caller | None:
-        """The caller whose token has this SHA-256, if it was verified and still holds."""
-        return self._recall(digest)
-
-    @staticmethod
-    def digest(authorization: bytes) -> bytes:
-        """What `recall` knows a header by that `authenticate` took as it was sent."""
-        return hashlib.sha256(authorization[7:]).digest()
-
     async def authenticate(self, authorization: bytes | None) -> Caller:
         """The caller. Suspends only if the token's kid is unknown and Entra is asked for it.
 
@@ -80,11 +71,11 @@ class Authenticator:
         """
         token = authorization[7:] if authorization and authorization[:7] == b"Bearer " else self._token(authorization)
         digest = hashlib.sha256(token).digest()
-        if caller := self._recall(digest):
+        if caller := self.recall(digest):
             return caller
         if (plain := self._token(authorization)) != token:
             token, digest = plain, hashlib.sha256(plain).digest()
-            if caller := self._recall(digest):
+            if caller := self.recall(digest):
                 return caller
         if not _COMPACT.fullmatch(token):
             raise refuse("JwtInvalid", "The token is not a signed JWT in compact form.")
@@ -125,7 +116,8 @@ class Authenticator:
             raise refuse("JwtInvalid", "The token's claims are not a JSON object.") from error
         return identify(claims, self._rules, self._clock())
 
-    def _recall(self, digest: bytes) -> Caller | None:
+    def recall(self, digest: bytes) -> Caller | None:
+        """The caller whose token has this SHA-256, if it was verified and still holds."""
         entry = self._remembered.get(digest)
         if entry is None:
             return None

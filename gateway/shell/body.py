@@ -31,11 +31,10 @@ class ClientDisconnectedError(Exception):
     """The client has gone before its request was whole; there is nobody to answer."""
 
 
-def whole_body(body: bytes, *, limit: int) -> bytes:
-    """A body that came with its head, not encoded. Raises PayloadTooLargeError."""
+def check_size(body: bytes, *, limit: int) -> None:
+    """Of a body that came with its head, not encoded. Raises PayloadTooLargeError."""
     if len(body) > limit:
         raise _too_large(limit)
-    return body
 
 
 async def read_body(

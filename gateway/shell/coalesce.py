@@ -31,7 +31,8 @@ from shared.errors import (
     VersionDownError,
     VersionNotHereError,
 )
-from shared.wire import Frame, merge, split
+from shared.stages import Times
+from shared.wire import Answer, Frame, merge, split
 
 log = structlog.get_logger(__name__)
 #: However much each turn of the event loop brings, what was offered first waits for no longer for it to leave together.
@@ -135,9 +136,14 @@ class Forwarder:
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, batch: Batch[Waiting]) -> None:
-        answered = False
+        answered: tuple[Answer, Times] | None = None
         try:
-            answered = await self._send(batch)
+            try:
+                answered = await self._send(batch)
+            finally:  # before answers are written: the slot is free, and writing them is not R's time
+                self._send_off(self.coalescer.finish(batch, time.monotonic(), answered=answered is not None))
+            if answered is not None:
+                await self._deliver(batch, *answered)
         except ScoregateError as error:
             _refuse(batch.items, error)
         except asyncio.CancelledError:
@@ -146,11 +152,9 @@ class Forwarder:
         except Exception:
             log.exception("gateway.batch.failed")
             _refuse(batch.items, ScoregateError())
-        finally:
-            self._send_off(self.coalescer.finish(batch, time.monotonic(), answered=answered))
 
-    async def _send(self, batch: Batch[Waiting]) -> bool:
-        """Whether the batch was answered."""
+    async def _send(self, batch: Batch[Waiting]) -> tuple[Answer, Times] | None:
+        """The batch's answer; None where there was none, and what can be sent again is on its way."""
         now = time.monotonic()
         first = batch.items[0]
         contract = first.reply.contract
@@ -180,8 +184,13 @@ class Forwarder:
                 )
         except (NoAnswerError, VersionNotHereError) as error:
             self._again(batch, pod.address, error)
-            return False
+            return None
         self.coalescer.learn(batch.group, batch.rows, times.predict_s)
+        return answer, times
+
+    async def _deliver(self, batch: Batch[Waiting], answer: Answer, times: Times) -> None:
+        """To each who still waits his own rows, or his own error."""
+        contract = batch.items[0].reply.contract
         back_s = time.monotonic()
         errors = {error.item: error for error in answer.errors}
         for index, (item, frame) in enumerate(
@@ -197,7 +206,6 @@ class Forwarder:
                 item.reply.answer.set_exception(kind(errors[index].detail))
             else:
                 item.reply.answer.set_result(frame)
-        return True
 
     def _traced(self, batch: Batch[Waiting]) -> contextlib.AbstractContextManager[str | None]:
         if self._tracing is None:

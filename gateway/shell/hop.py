@@ -35,11 +35,12 @@ class Hop:
 
     async def connection(self, address: str, within_s: float) -> Connection:
         """One that nobody uses, or a new one. Raises TimeoutError, OSError. Give it back, or close it."""
-        idle = self._idle.get(address)
+        idle, now = self._idle.get(address), time.monotonic()
         while idle:
-            _, connection = idle.pop()
-            if connection.free:
+            since_s, connection = idle.pop()
+            if connection.free and now - since_s < IDLE_S:
                 return connection
+            connection.close()
         parts = urlsplit(address)
         tls = None
         if parts.scheme == "https":

@@ -33,11 +33,14 @@ class _Known:
     shared: bool = False
     #: Under these limits the last decision left room in rates and quota; they only gain by time.
     roomy: Limits | None = None
-    #: What `spare` may still be sure of under these limits: calls, rows, places.
+    #: Half of what was left under these limits: calls, rows, places.
     spare_of: Limits | None = None
     spare_calls: float = 0.0
     spare_rows: float = 0.0
     spare_places: float = 0.0
+    #: What `is_sure` has been sure of and is not decided yet.
+    sure_calls: int = 0
+    sure_rows: int = 0
 
 
 class MemoryCounterStore:
@@ -132,20 +135,26 @@ class MemoryCounterStore:
         known.roomy = group.limits if roomy else None
         _set_spare(known, group.limits, last)
 
-    def spare(self, caller_key: str, limits: Limits, rows: int) -> bool:
-        """Whether half of what the shared store last said was left holds one more call with so many rows, and takes it off.
+    def is_sure(self, caller_key: str, limits: Limits, rows: int) -> bool:
+        """Whether half of what the shared store last said was left holds one more call with so many rows, until `was_sure`.
 
         The other half is for what other processes have spent since. Rates only gain by time, so an old word is a careful one.
         """
         known = self._known.get(caller_key)
         if known is None or (known.spare_of is not limits and known.spare_of != limits):
             return False
-        if known.spare_calls < 1 or known.spare_rows < rows or known.spare_places < 1:
+        calls = known.sure_calls + 1
+        if calls > known.spare_calls or known.sure_rows + rows > known.spare_rows or calls > known.spare_places:
             return False
-        known.spare_calls -= 1
-        known.spare_rows -= rows
-        known.spare_places -= 1
+        known.sure_calls = calls
+        known.sure_rows += rows
         return True
+
+    def was_sure(self, caller_key: str, rows: int) -> None:
+        """One call that `is_sure` was sure of has been decided."""
+        if (known := self._known.get(caller_key)) is not None:
+            known.sure_calls = max(0, known.sure_calls - 1)
+            known.sure_rows = max(0, known.sure_rows - rows)
 
     def peek(self, caller_key: str, limits: Limits, *, shared: bool) -> Refused | None:
         """Whether this caller's least request (one call, one row) is known to be refused; charges nothing.

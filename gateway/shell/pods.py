@@ -34,7 +34,7 @@ from shared.errors import (
     VersionDownError,
     VersionNotHereError,
 )
-from shared.http_client import LostError, Reply
+from shared.http_client import Reply, into
 from shared.stages import TIMES_HEADER, Times, read_times
 from shared.traceparent import TRACEPARENT_HEADER
 from shared.wire import (
@@ -187,22 +187,15 @@ class PodClient:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Reply] = loop.create_future()
 
-        def done(reply: Reply | LostError) -> None:
-            if answer.done():
-                return  # too late: nobody waits any more
-            if isinstance(reply, Reply):
-                answer.set_result(reply)
-            else:
-                answer.set_exception(reply)
-
         self.pods.started(pod, rows)
         self._owed.leaves(pod.address, answer)
         timer = loop.call_later(within_s, _too_late, answer)
         try:
-            connect_s = _CONNECT_S if len(self.pods.by_address) > 1 else within_s
+            connect_s = min(_CONNECT_S, within_s) if len(self.pods.by_address) > 1 else within_s
             connection = await self._hop.connection(pod.address, connect_s)
             try:
-                connection.send(request, done)
+                if not answer.done():  # it was given up meanwhile
+                    connection.send(request, into(answer))
                 return await answer
             finally:
                 self._hop.give_back(pod.address, connection)

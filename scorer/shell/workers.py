@@ -386,10 +386,11 @@ class Workers:
         if isinstance(reply, LostError):
             return  # `on_lost` sees to it
         self._metrics.times(run.key).predict.observe(now - run.started_s)
-        retire, renew = b"x-retire" in reply.headers, b"x-renew" in reply.headers
+        retire = b"x-retire" in reply.headers or self._left_children(process, now)
+        renew = b"x-renew" in reply.headers
         self.perform(self.pool.run_done(process.number, self._result(run, reply), now, retire=retire, renew=renew))
         # After the answer, which need not wait for it; a run that it has been given meanwhile is its last.
-        if self._left_children(process, now) or self._far_too_large(process):
+        if self._far_too_large(process):
             self.perform(self.pool.retire_worker(process.number, now))
 
     def _result(self, run: Run, reply: Reply) -> Frame | Failure:

@@ -150,6 +150,34 @@ async def test_a_request_that_is_given_up_closes_its_connection_so_its_answer_ca
         assert not any(pods._idle.values())
 
 
+@pytest.mark.parametrize(
+    "more", [OK, b"HTTP/1.1 200 OK\r\nX-Stray: 1\r\n", b"HTT", b"\0"], ids=["whole", "half", "begun", "junk"]
+)
+async def test_what_comes_behind_an_answer_is_in_no_other(more: bytes) -> None:
+    async with listening(OK + more, OK) as (server, address, _):
+        pods = Hop()
+        for _ in range(2):
+            reply = await pods.get(address, "/", {}, within_s=5, connect_s=5)
+            assert (reply.status, reply.body, b"x-stray" in reply.headers) == (200, b"ok", False)
+        assert len(server.connections) == 2
+        pods.close()
+
+
+async def test_whoever_is_told_may_send_the_next_request() -> None:
+    async with listening(OK, OK) as (_, _, port):
+        connection = await Connection.to_host("127.0.0.1", port, 100)
+        heard: list[Reply | LostError] = []
+
+        def again(reply: Reply | LostError) -> None:
+            heard.append(reply)
+            connection.send(ASK, heard.append)
+
+        connection.send(ASK, again)
+        await until(lambda: len(heard) == 2)
+        assert [isinstance(reply, Reply) and reply.body for reply in heard] == [b"ok", b"ok"]
+        connection.close()
+
+
 async def test_what_nobody_asked_for_closes_the_connection() -> None:
     async with listening(OK + OK) as (server, address, _):
         pods = Hop()
@@ -159,11 +187,17 @@ async def test_what_nobody_asked_for_closes_the_connection() -> None:
 
 
 async def test_idle_connections_are_closed_after_a_while() -> None:
-    async with listening(OK) as (server, address, _):
+    async with listening(OK, b"") as (server, address, _):
         pods = Hop()
         await pods.get(address, "/", {}, within_s=5, connect_s=5)
         pods.sweep(time.monotonic())
         assert len(pods._idle[address]) == 1
+        (_, connection), *_ = pods._idle[address]
+        pods._idle[address] = [(time.monotonic() - hop.IDLE_S, connection)]
+        with pytest.raises(TimeoutError):
+            await pods.get(address, "/", {}, within_s=0.05, connect_s=5)  # over another, which nobody answers
+        assert not connection.free
+        pods._idle[address] = [(time.monotonic(), connection)]
         pods.sweep(time.monotonic() + hop.IDLE_S)
         await server.left.wait()
         assert pods._idle == {}

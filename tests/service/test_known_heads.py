@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def rows(*numbers: float) -> bytes:
     return json.dumps({"rows": [{"x": n} for n in numbers]}).encode()
 
 
-async def test_a_head_is_parsed_once_and_each_request_keeps_its_body_and_its_id(
+async def test_a_head_that_comes_again_is_known_and_each_request_keeps_its_body_and_its_id(
     tmp_path: Path, parsed: list[bytes]
 ) -> None:
     async with running(tmp_path, FakePod()) as gate:
@@ -51,16 +52,16 @@ async def test_a_head_is_parsed_once_and_each_request_keeps_its_body_and_its_id(
             assert status == 200
             number = int(headers["x-request-id"].removeprefix("n"))
             assert answer["predictions"] == [2.0 * n for n in range(number + 1)]
-        assert parsed == sent[:1]
+        assert parsed == sent[:2]
 
 
 async def test_another_token_is_another_head(tmp_path: Path, parsed: list[bytes]) -> None:
     async with running(tmp_path, FakePod()) as gate:
         await becomes_true(lambda: gate.gateway.pipeline.index.models)
-        for caller in ("a", "b", "a", "b"):
+        for caller in ("a", "b") * 3:
             await ask(gate, request(caller))
-        assert len(parsed) == 2
-        assert gate.gateway.pipeline.authenticator.asked == 4  # a head vouches for nobody  # type: ignore[attr-defined]
+        assert len(parsed) == 4
+        assert gate.gateway.pipeline.authenticator.asked == 6  # type: ignore[attr-defined]  # a head vouches for nobody
 
 
 async def test_what_was_refused_is_no_known_head(tmp_path: Path, parsed: list[bytes]) -> None:
@@ -69,15 +70,15 @@ async def test_what_was_refused_is_no_known_head(tmp_path: Path, parsed: list[by
         wrong = request("a", body=rows() + b"x")
         assert [status for status, *_ in await ask(gate, wrong, wrong)] == [400, 400]
         assert len(parsed) == 2
-        assert [status for status, *_ in await ask(gate, request("a"), wrong, request("a"))] == [200, 400, 200]
-        assert len(parsed) == 3
+        assert [status for status, *_ in await ask(gate, request("a"), request("a"), wrong)] == [200, 200, 400]
+        assert len(parsed) == 4
 
 
 async def test_requests_in_pieces_or_behind_one_another_go_the_usual_way(tmp_path: Path) -> None:
     async with running(tmp_path, FakePod(takes_s=lambda *_: 0.02)) as gate:
         await becomes_true(lambda: gate.gateway.pipeline.index.models)
         known, other = request("a", body=rows(1)), request("a", body=rows(2))
-        await ask(gate, known)
+        await ask(gate, known, known)
         line = await Line.to(gate)
         line.writer.write(known + other)
         assert [(await line.answer())[2]["predictions"] for _ in range(2)] == [[2.0], [4.0]]
@@ -95,5 +96,33 @@ async def test_requests_in_pieces_or_behind_one_another_go_the_usual_way(tmp_pat
 async def test_a_body_that_is_too_long_is_refused_all_the_same(tmp_path: Path) -> None:
     async with running(tmp_path, FakePod(), max_body_bytes=1000) as gate:
         await becomes_true(lambda: gate.gateway.pipeline.index.models)
-        answers = await ask(gate, request("a"), request("a", body=b'{"rows":[' + b" " * 1000 + b"]}"))
-        assert [(status, headers.get("connection")) for status, headers, _ in answers] == [(200, None), (413, "close")]
+        answers = await ask(gate, request("a"), request("a"), request("a", body=b'{"rows":[' + b" " * 1000 + b"]}"))
+        assert [(status, headers.get("connection")) for status, headers, _ in answers[1:]] == [
+            (200, None),
+            (413, "close"),
+        ]
+
+
+async def test_a_client_that_speaks_http_1_0_is_answered_each_time_as_the_first_time(tmp_path: Path) -> None:
+    async with running(tmp_path, FakePod()) as gate:
+        await becomes_true(lambda: gate.gateway.pipeline.index.models)
+        old = request("a", "Connection: Keep-Alive").replace(b"HTTP/1.1", b"HTTP/1.0")
+        for _ in range(4):
+            line = await Line.to(gate)
+            assert (await line.ask(old))[1]["connection"] == "close"
+            assert await line.reader.read() == b""
+            await line.close()
+
+
+@pytest.mark.parametrize("body", [rows(*range(500)), rows() + b"x" * 5000], ids=["answered", "refused"])
+async def test_a_connection_keeps_no_body_once_it_is_answered(tmp_path: Path, body: bytes) -> None:
+    async with running(tmp_path, FakePod()) as gate:
+        await becomes_true(lambda: gate.gateway.pipeline.index.models)
+        line = await Line.to(gate)
+        for _ in range(3):
+            await line.ask(request("a", body=body))
+            (connection,) = (c for c in gc.get_objects() if isinstance(c, ProtectProtocol) and c.cycle is not None)
+            assert not connection.cycle.body
+            assert "body" not in connection.cycle.scope["state"]
+            del connection
+        await line.close()

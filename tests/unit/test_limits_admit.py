@@ -311,6 +311,8 @@ async def test_half_of_what_was_left_is_sure() -> None:
         (await admission.admit("a", limits, rows=1, lease_ms=1000)).release()
         assert [admission.is_sure("a", limits, 1) for _ in range(6)] == [True] * 5 + [False]
         assert not admission.is_sure("b", limits, 1)
+        for _ in range(5):
+            admission.was_sure("a", 1)
         await admission.admit("a", limits, rows=1)
         assert not admission.is_sure("a", limits, 700)
         assert admission.is_sure("a", limits, 400)
@@ -349,6 +351,37 @@ async def test_a_ticket_released_before_its_decision_holds_no_place(left: str) -
         await until(lambda: left == "before its trip" or not ticket.undecided)
         with await admission.admit("a", ONE_PLACE, rows=1, lease_ms=60_000):
             pass
+
+
+async def test_what_has_begun_is_charged_though_its_caller_left_and_is_sure_of_less_until_it_is_decided() -> None:
+    store = ScriptedStore()
+    limits = Limits(calls=Rate(11, HOUR, 11), concurrent=1)
+    async with started(store) as admission:
+        (await admission.admit("a", limits, rows=1, lease_ms=1000)).release()
+        store.gate.clear()
+        first = admission.ask("b", limits, rows=1)
+        await until(lambda: any(group.caller_key == "b" for trip in store.trips for group in trip))
+        begun = [admission.ask("a", Limits(calls=limits.calls), rows=1) for _ in range(2)]
+        assert not any(ticket.may_begin() for ticket in begun)  # of other limits nothing is known
+        tickets = [admission.ask("a", limits, rows=1, lease_ms=60_000) for _ in range(2)]
+        assert [ticket.may_begin() for ticket in tickets] == [False, False]  # half of one place is none
+        store.gate.set()
+        await first.admitted()
+    store = ScriptedStore()
+    async with started(store) as admission:
+        await admission.admit("a", TEN, rows=1)
+        store.gate.clear()
+        first = admission.ask("b", TEN, rows=1)
+        await until(lambda: len(store.trips) == 2)
+        tickets = [admission.ask("a", TEN, rows=1, lease_ms=60_000) for _ in range(6)]
+        assert [ticket.may_begin() for ticket in tickets] == [True] * 4 + [False] * 2
+        for ticket in tickets:
+            ticket.release()
+        store.gate.set()
+        await first.admitted()
+        await until(lambda: all(not ticket.undecided for ticket in tickets[:4]))
+        assert all(ticket.undecided for ticket in tickets[4:])
+        assert [admission.is_sure("a", TEN, 1) for _ in range(3)] == [True, True, False]  # five are left of ten
 
 
 async def test_closing_decides_what_still_waits() -> None:
