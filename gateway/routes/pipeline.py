@@ -355,9 +355,7 @@ class Pipeline:
         key, limits, contract = asked.caller.key, asked.grant.limits, asked.contract
         form.content_type(headers)
         within_s = min(self.settings.body_timeout_s, max(0.001, deadline_s - time.monotonic()))
-        body = scope["state"].pop("body", None)
-        if b"content-encoding" in headers:
-            body = None
+        body = None if b"content-encoding" in headers else scope["state"].pop("body", None)
         frame, wanted = await self._read(form, asked, headers, receive, within_s, clock, body)
         scope["state"]["rows"] = frame.rows
         clock.enter("admit", time.monotonic())

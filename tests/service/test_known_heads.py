@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,11 @@ async def test_a_connection_keeps_no_body_once_it_is_answered(tmp_path: Path, bo
             assert "body" not in connection.cycle.scope["state"]
             del connection
         await line.close()
+
+
+async def test_a_gzip_body_that_came_with_its_head_is_inflated_each_time(tmp_path: Path) -> None:
+    async with running(tmp_path, FakePod()) as gate:
+        await becomes_true(lambda: gate.gateway.pipeline.index.models)
+        packed = request("a", "Content-Encoding: gzip", body=gzip.compress(rows(1, 2)))
+        answers = await ask(gate, packed, packed, packed)
+        assert [(status, answer["predictions"]) for status, _, answer in answers] == [(200, [2.0, 4.0])] * 3
