@@ -2,9 +2,10 @@
 
 Requests that wait while a trip to the shared counters is under way leave together in the next one (group commit): an
 idle gateway adds no wait, a busy one makes no more trips. The work of a request that will be admitted by a wide margin may
-begin before its decision is back (`is_sure`); its answer never leaves before. When the shared counters do not answer, this
-process goes on from memory at once, with what it knew, until a probe in the background succeeds: no request waits for that
-or fails.
+begin before its decision is back (`is_sure`); its answer never leaves before. What nobody waits for yet makes no haste: the
+trip leaves after the rows have, and places that are given back leave with the next trip. When the shared counters do not
+answer, this process goes on from memory at once, with what it knew, until a probe in the background succeeds: no request
+waits for that or fails.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ GRACE_TURNS = 8
 #: More would make trips that a busy machine cannot bring back in time; trips grow no cheaper beyond.
 MAX_PER_TRIP = 1_000
 MAX_WAITING = 20_000
+#: Turns of the event loop before a trip that nobody waits for leaves: in these the rows it is about leave for R.
+_TURNS = 3
+#: A place that is given back waits for so long for a trip to go with, where its caller has enough left.
+_RETURN_S = 0.010
 #: Of one probe, and of the first connection at start.
 PROBE_TIMEOUT_S = 1.0
 PROBE_PAUSES_S = (0.05, 1.0)
@@ -118,6 +123,7 @@ class Ticket:
         """The fields for its response, when it is decided. Raises TooManyRequestsError, whose `retry_after_ms` is enough."""
         if self._decision is None:
             self._waiter = asyncio.get_running_loop().create_future()
+            self._admission.hurry()
             await self._waiter
         decision = self._decision
         if isinstance(decision, Refused):
@@ -165,7 +171,10 @@ class Ticket:
 
     def _give_back(self) -> None:
         if self.ask.lease_ms > 0 and isinstance(self._decision, Admitted):
-            self._admission.give_back(self.caller_key, self.limits, self.ask.lease_id, shared=self._shared)
+            in_flight = self._decision.usage.in_flight
+            self._admission.give_back(
+                self.caller_key, self.limits, self.ask.lease_id, in_flight=in_flight, shared=self._shared
+            )
 
     def _refusal(self, refused: Refused) -> TooManyRequestsError:
         return refusal(self.limits, refused, ratelimit_fields.fields(self.limits, refused.usage))
@@ -202,6 +211,8 @@ class Admission:
         self._up = False
         self._waiting: deque[Ticket | _Return] = deque()
         self._drain: asyncio.Task[None] | None = None
+        self._turns = 0  # that the next trip still waits
+        self._return: asyncio.TimerHandle | None = None
         self._keep: asyncio.Task[None] | None = None
         self._given_up: set[asyncio.Task[list[Answer | StoreAwayError]]] = set()
         self._lost = asyncio.Event()
@@ -233,9 +244,12 @@ class Admission:
 
     async def aclose(self) -> None:
         """Gives back what is still to be given back, decides what still waits, closes the shared counters."""
+        self.hurry()
         if self._drain is not None:
             await self._drain
         self._up = False
+        if self._return is not None:
+            self._return.cancel()
         for task in (self._keep, *self._given_up):
             if task is not None:
                 task.cancel()
@@ -303,11 +317,16 @@ class Admission:
             raise
         return ticket
 
-    def give_back(self, caller_key: str, limits: Limits, lease_id: str, *, shared: bool) -> None:
-        """The place of a request that is over."""
+    def give_back(self, caller_key: str, limits: Limits, lease_id: str, *, in_flight: int, shared: bool) -> None:
+        """The place of a request that is over, of a caller who had so many: at once where another process may lack it."""
         self._local.release(caller_key, lease_id)
-        if shared and self._up:  # otherwise it ends at its deadline
-            self._enqueue(_Return(caller_key, limits, Release(lease_id)))
+        if not shared or not self._up:  # it ends at its deadline
+            return
+        self._waiting.append(_Return(caller_key, limits, Release(lease_id)))
+        if 2 * in_flight > (limits.concurrent or 0):
+            self.hurry()
+        elif self._return is None:
+            self._return = asyncio.get_running_loop().call_later(_RETURN_S, self._return_now)
 
     def _decide_here(self, ticket: Ticket) -> None:
         (decision,) = self._local.decide_now(Group(ticket.caller_key, ticket.limits, (ticket.ask,))).decisions
@@ -316,9 +335,28 @@ class Admission:
 
     # --- group commit
 
-    def _enqueue(self, waiting: Ticket | _Return) -> None:
-        self._waiting.append(waiting)
-        if self._drain is None:
+    def _enqueue(self, ticket: Ticket) -> None:
+        self._waiting.append(ticket)
+        if self._drain is None and not self._turns:
+            self._turns = _TURNS
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """A turn of the event loop has passed."""
+        if self._turns > 1:
+            self._turns -= 1
+            asyncio.get_running_loop().call_soon(self._turn)
+        else:
+            self._turns = 0
+            self.hurry()
+
+    def _return_now(self) -> None:
+        self._return = None
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Somebody waits: the trip leaves now, if none is under way that goes on with what waits."""
+        if self._waiting and self._drain is None:
             self._drain = asyncio.create_task(self._make_trips(), name="limits: trips")
 
     async def _make_trips(self) -> None:

@@ -106,6 +106,44 @@ async def test_what_waits_during_a_trip_leaves_in_the_next_one_call_per_caller()
     assert [ask.rows for ask in second[1].asks if isinstance(ask, Admit)] == list(range(1, 30, 3))
 
 
+async def test_a_trip_that_nobody_waits_for_lets_the_rows_leave_first() -> None:
+    store, turns = ScriptedStore(), 0
+    async with started(store) as admission:
+        with admission.ask("a", TEN, rows=1) as ticket:
+            while not store.trips:
+                await asyncio.sleep(0)
+                turns += 1
+            await ticket.admitted()
+        with admission.ask("a", TEN, rows=1) as ticket:
+            await ticket.admitted()
+    assert turns > 3  # what a request needs to offer its rows and to have them sent
+    assert [[len(group.asks) for group in trip] for trip in store.trips] == [[1], [1]]
+
+
+async def test_a_place_is_given_back_with_the_next_trip_where_its_caller_has_enough_left() -> None:
+    store, limits = ScriptedStore(), Limits(concurrent=4)
+    async with started(store) as admission:
+        for _ in range(3):
+            (await admission.admit("a", limits, rows=1, lease_ms=60_000)).release()
+        assert [[type(ask) for group in trip for ask in group.asks] for trip in store.trips] == [
+            [Admit], [Release, Admit], [Release, Admit],
+        ]  # fmt: skip
+        await until(lambda: len(store.trips) == 4)  # nobody comes any more: it is given back all the same
+        assert isinstance(store.trips[3][0].asks[0], Release)
+
+
+async def test_a_place_is_given_back_at_once_where_another_process_may_lack_it() -> None:
+    store, limits = ScriptedStore(), Limits(concurrent=4)
+    async with started(store) as admission:
+        tickets = [await admission.admit("a", limits, rows=1, lease_ms=60_000) for _ in range(3)]
+        tickets[2].release()
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert isinstance(store.trips[3][0].asks[0], Release)
+        for ticket in tickets:
+            ticket.release()
+
+
 async def test_every_caller_gets_its_own_answer() -> None:
     store = ScriptedStore()
     async with started(store) as admission:
