@@ -297,6 +297,10 @@ class Gun:
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = time.monotonic()
+            old = sum(now - since >= _REUSE_S for _, since in self._idle)  # the first: the newest is used again
+            for connection, _ in self._idle[:old]:
+                connection.close()
+            del self._idle[:old]
             for late in [flying for flying in self._flying if flying.until < now]:
                 self._end(late, NO_ANSWER)
                 if late.connection is not None:

@@ -6,7 +6,9 @@
 
 Each starts a stack of its own, prints a table and ends with one line of JSON. Load is a share (`--share`) of what the same machine,
 asked by the same generator, answered at most just before, so the generator's own work is in the capacity. Kills: segments of 10 s
-without and with trouble in turn, so that other work on the machine falls on both.
+without and with trouble in turn, so that other work on the machine falls on both, and the capacity is measured anew before each
+pair. A pair is *spoilt*, and said to be, where the machine has become so slow meanwhile that the load was more than the share and
+a tenth: its failures are counted apart.
 """
 
 from __future__ import annotations
@@ -224,38 +226,36 @@ async def kills(target: Target, seconds: float, share: float) -> dict[str, Any]:
     kinds = {"killed": (signal.SIGKILL, 1.0), "stopped": (signal.SIGSTOP, 5.0)}
     total = {name: Report() for name in ("undisturbed", *kinds)}
     hits = {name: Kills(target.internal_url, HEALTHY) for name in kinds}
-    p99s: dict[str, list[float]] = {name: [] for name in total}
+    spoilt = {name: Report() for name in total}
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}  # p99 without and with
     rounds = max(1, round(seconds / SEGMENT_S))
     async with target.gun() as gun:
-        most = result["capacity_per_s"] = round(await capacity(gun, shots), 1)
-        rate = result["rate_per_s"] = round(share * most, 1)
-
-        async def fire(name: str, for_s: float) -> None:
-            report = await gun.fire(shots, rate_per_s=rate, seconds=for_s)
-            total[name].extend(report)
-            p99s[name].append(round(report.percentile_ms(99), 1))
-
-        await gun.fire(shots, rate_per_s=rate, seconds=2)
+        most = await capacity(gun, shots)
+        rates = []
         for _ in range(rounds):
             for name, (number, every_s) in kinds.items():
-                await fire("undisturbed", seconds / rounds / len(kinds))
+                rates.append(rate := share * most)
+                quiet = await gun.fire(shots, rate_per_s=rate, seconds=seconds / rounds / len(kinds))
                 async with hits[name].every(every_s, number):
-                    await fire(name, seconds / rounds)
+                    troubled = await gun.fire(shots, rate_per_s=rate, seconds=seconds / rounds)
                 await hits[name].back()
-        result["capacity_afterwards_per_s"] = round(await capacity(gun, shots, floods=1), 1)
-    # Other work on the machine may fall on one segment; each is held against the undisturbed one just before it.
-    before = p99s["undisturbed"]
-    times = {
-        name: [p99 / before[len(kinds) * n + place] for n, p99 in enumerate(p99s[name])]
-        for place, name in enumerate(kinds)
-    }
+                most = await capacity(gun, shots, floods=1)
+                fits = rate <= (share + 0.1) * most
+                for kind, report in (("undisturbed", quiet), (name, troubled)):
+                    (total if fits else spoilt)[kind].extend(report)
+                if fits:
+                    pairs[name].append((round(quiet.percentile_ms(99), 1), round(troubled.percentile_ms(99), 1)))
+        result["rates_per_s"] = [round(rate) for rate in rates]
     for name, report in total.items():
-        result[name] = report.figures() | {"p99_ms_of_each_segment": p99s[name]}
+        result[name] = report.figures()
         if name in hits:
+            times = [troubled_ms / quiet_ms for quiet_ms, troubled_ms in pairs[name]]
             result[name] |= {
-                "p99_times": round(statistics.median(times[name]), 2), "workers_hit": hits[name].count,
+                "p99_ms_before_and_in_each": pairs[name],
+                "p99_times": round(statistics.median(times), 2) if times else None, "workers_hit": hits[name].count,
                 "not_back": hits[name].missing, "back_ms": [round(1000 * s) for s in hits[name].slowest()],
             }  # fmt: skip
+        result[f"{name}, spoilt"] = {"requests": spoilt[name].intended, "failures": dict(spoilt[name].failures)}
     return result
 
 
