@@ -5,77 +5,16 @@ Labels are bounded: never a caller, a path or a version as it was sent.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Hashable, Iterable, Mapping
-from itertools import accumulate
+from collections.abc import Hashable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from gateway.core.stages import Clock
+from shared.metrics import Buckets, Counts
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
-
-
-class Seconds(Collector):
-    """A histogram with one label, for what is observed ten times per request: for one thread, so without locks."""
-
-    def __init__(self, name: str, documentation: str, label: str) -> None:
-        self._name, self._documentation, self._label = name, documentation, label
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
-
-    def observe_all(self, seconds_by_value: Mapping[str, float]) -> None:
-        """One time under each of these values of the label."""
-        for value, seconds in seconds_by_value.items():
-            try:
-                counts = self._counts[value]
-            except KeyError:
-                self.observe(value, seconds)
-                continue
-            counts[bisect_left(_SECONDS, seconds)] += 1
-            self._sums[value] += seconds
-
-    def observe(self, value: str, seconds: float) -> None:
-        """One time, under this value of the label."""
-        counts = self._counts.get(value)
-        if counts is None:
-            counts = self._counts[value] = [0] * (len(_SECONDS) + 1)
-            self._sums[value] = 0.0
-        counts[bisect_left(_SECONDS, seconds)] += 1
-        self._sums[value] += seconds
-
-    def collect(self) -> Iterable[Metric]:
-        """Cumulative buckets, as Prometheus wants them."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=(self._label,))
-        bounds = [*map(floatToGoString, _SECONDS), "+Inf"]
-        for value, counts in self._counts.items():
-            buckets = list(zip(bounds, accumulate(counts), strict=True))
-            family.add_metric((value,), buckets, self._sums[value])
-        yield family
-
-
-class Counts(Collector):
-    """A counter of what happens on each request: for one thread, so without locks."""
-
-    def __init__(self, name: str, documentation: str, labels: tuple[str, ...]) -> None:
-        self._name, self._documentation, self._labels = name, documentation, labels
-        self._counts: dict[tuple[str, ...], int] = {}
-
-    def add(self, values: tuple[str, ...]) -> None:
-        """One, under these values of the labels."""
-        self._counts[values] = self._counts.get(values, 0) + 1
-
-    def collect(self) -> Iterable[Metric]:
-        """As Prometheus wants them."""
-        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, count in self._counts.items():
-            family.add_metric(values, count)
-        yield family
 
 
 class Metrics:
@@ -86,26 +25,21 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.requests = Counts("scoregate_requests", "Scoring requests answered.", ("model", "status", "code"))
         self.registry.register(self.requests)
-        self.stages = Seconds("scoregate_stage_seconds", "Time in each stage of a scoring request.", "stage")
-        self.request_seconds = Seconds(
-            "scoregate_request_seconds", "Time from a request's head to its answer.", "model"
+        self.stages = Buckets(
+            "scoregate_stage_seconds", "Time in each stage of a scoring request.", ("stage",), bounds=_SECONDS
+        )
+        self.request_seconds = Buckets(
+            "scoregate_request_seconds", "Time from a request's head to its answer.", ("model",), bounds=_SECONDS
         )
         self.registry.register(self.stages)
         self.registry.register(self.request_seconds)
-        self.rows_per_call = Histogram(
-            "scoregate_rows_per_call",
-            "Rows in each call to a scorer.",
-            ["model"],
-            buckets=_ROWS,
-            registry=self.registry,
+        self.rows_per_call = Buckets(
+            "scoregate_rows_per_call", "Rows in each call to a scorer.", ("model",), bounds=_ROWS
         )
-        self.calls = Counter("scoregate_scorer_calls", "Calls to a scorer.", ["model"], registry=self.registry)
-        self.saved = Counter(
-            "scoregate_r_calls_saved",
-            "Requests that shared a call with an earlier one.",
-            ["model"],
-            registry=self.registry,
-        )
+        self.calls = Counts("scoregate_scorer_calls", "Calls to a scorer.", ("model",))
+        self.saved = Counts("scoregate_r_calls_saved", "Requests that shared a call with an earlier one.", ("model",))
+        for metric in (self.rows_per_call, self.calls, self.saved):
+            self.registry.register(metric)
         self.in_flight = Gauge("scoregate_requests_in_flight", "Scoring requests being served.", registry=self.registry)
         self.connections = Gauge(
             "scoregate_connections", "Open connections on the public port.", registry=self.registry
@@ -127,12 +61,10 @@ class Metrics:
         )
         self.keys_age = Gauge("scoregate_keys_age_seconds", "Age of Entra's signing keys.", registry=self.registry)
 
-        self.limiter_trips = Histogram(
-            "scoregate_limiter_trip_seconds",
-            "One trip to Redis for all requests that wait.",
-            buckets=_SECONDS,
-            registry=self.registry,
+        self.limiter_trips = Buckets(
+            "scoregate_limiter_trip_seconds", "One trip to Redis for all requests that wait.", bounds=_SECONDS
         )
+        self.registry.register(self.limiter_trips)
         self.decisions = Counts(
             "scoregate_limit_decisions", "Requests admitted, or refused by which limit.", ("outcome",)
         )
@@ -157,11 +89,11 @@ class Metrics:
 
     def trip(self, took_s: float, requests: int) -> None:  # noqa: ARG002
         """One trip to Redis came back."""
-        self.limiter_trips.observe(took_s)
+        self.limiter_trips.observe((), took_s)
 
     def decided(self, outcome: str, *, shared: bool) -> None:  # noqa: ARG002
         """One request was admitted, or refused by a limit."""
-        self.decisions.add((outcome,))
+        self.decisions.add(outcome)
 
     # --- what the forwarder tells
 
@@ -174,7 +106,6 @@ class Metrics:
 
     def batch(self, model: str, rows: int, items: int) -> None:
         """A batch of `items` requests with `rows` rows left for a scorer."""
-        self.rows_per_call.labels(model).observe(rows)
-        self.calls.labels(model).inc()
-        if items > 1:
-            self.saved.labels(model).inc(items - 1)
+        self.rows_per_call.observe(model, rows)
+        self.calls.add(model)
+        self.saved.add(model, items - 1)

@@ -39,6 +39,7 @@ from scorer.shell.store import Store
 from scorer.shell.versions import Versions
 from scorer.shell.workers import WorkerLimits, Workers
 from shared import serving
+from shared.http_server import WholeProtocol
 from shared.tracing_settings import tracer_of
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ async def serve(settings: ScorerSettings) -> int:
             drain_delay_s=settings.drain_delay_s,
             drain_s=settings.drain_s,
             background=(pod.poll_store(), pod.tick()),
-            http="httptools",
+            http=WholeProtocol,
         )
     finally:
         await pod.close()

@@ -22,6 +22,7 @@ from scorer.middleware import send_error
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.versions import Versions
 from scorer.shell.workers import Workers
+from shared import asgi
 from shared.deadline import DEADLINE_HEADER, MAX_TIMEOUT_MS, parse_timeout_ms
 from shared.errors import (
     MalformedRequestError,
@@ -31,8 +32,9 @@ from shared.errors import (
     UnavailableError,
     VersionNotHereError,
 )
+from shared.messages import CONTENT_TYPE, HEADER_LENGTH, decode_request, encode_response
 from shared.stages import TIMES_HEADER, Times
-from shared.wire import CONTENT_TYPE, HEADER_LENGTH, WireError, decode_request, encode_response
+from shared.wire import WireError
 
 if TYPE_CHECKING:
     from scorer.shell.tracing import CallTracing
@@ -43,6 +45,7 @@ _DEFAULT_TIMEOUT_S = 30.0
 _DEADLINE = DEADLINE_HEADER.encode()
 _HEADER_LENGTH = HEADER_LENGTH.encode()
 _TIMES = TIMES_HEADER.encode()
+_CONTENT_TYPE = CONTENT_TYPE.encode()
 _INFER = ("", "v2", "models", "versions", "infer")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -77,13 +80,13 @@ class Infer:
             size = announced(headers, self._max_body_bytes)
             self._workers.pool.hold(size, started)
             held = size
-            call = await self._read(key, headers, receive, started)
+            call = await self._read(key, headers, scope, receive, started)
             if trace is not None:
                 trace.scores(call)
             answer = await self._score(call, receive)
             if answer.refused is not None:
                 raise answer.refused
-            await self._reply(send, call, answer, time.monotonic())
+            await self._reply(scope, send, call, answer, time.monotonic())
             if answer.errors:
                 code = answer.errors[0].code
         except ClientGoneError:
@@ -100,7 +103,7 @@ class Infer:
             took_s = time.monotonic() - started
             if trace is not None:
                 trace.answered(key, code, started + took_s)
-            self._metrics.times(key).request.observe(took_s)
+            self._metrics.request.observe(key, took_s)
             if code != "ok":
                 request_id = headers.get(b"x-request-id", b"").decode("latin-1")
                 known = request_id if _REQUEST_ID.fullmatch(request_id) else ""
@@ -114,7 +117,9 @@ class Infer:
                     **({} if trace is None else {"trace_id": trace.trace_id}),
                 )
 
-    async def _read(self, key: tuple[str, str], headers: dict[bytes, bytes], receive: Receive, started: float) -> Call:
+    async def _read(
+        self, key: tuple[str, str], headers: dict[bytes, bytes], scope: Scope, receive: Receive, started: float
+    ) -> Call:
         deadline_s = started + _DEFAULT_TIMEOUT_S
         if (text := headers.get(_DEADLINE)) is not None:
             try:
@@ -127,11 +132,15 @@ class Infer:
         header_length = headers.get(_HEADER_LENGTH, b"")
         if not header_length.isdigit() or len(header_length) > 9:
             raise MalformedRequestError(f"{HEADER_LENGTH} is missing or not a number")
-        try:
-            async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
-                body = await read_body(headers, receive, self._max_body_bytes)
-        except TimeoutError as error:
-            raise RequestTimeoutError from error
+        body: bytes | None = scope.get("state", {}).pop("body", None)
+        if body is not None and len(body) > self._max_body_bytes:  # its length was not announced
+            raise PayloadTooLargeError(f"a request has at most {self._max_body_bytes} bytes")
+        if body is None:
+            try:
+                async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
+                    body = await read_body(receive, self._max_body_bytes)
+            except TimeoutError as error:
+                raise RequestTimeoutError from error
         try:
             frame, items = decode_request(line.inputs, body, int(header_length))
         except WireError as error:
@@ -168,23 +177,21 @@ class Infer:
             for task in watching:
                 task.cancel()
             if call.started_s is not None:
-                times = self._metrics.times(call.key)
-                times.queued.observe(max(0.0, call.started_s - call.arrived_s))
-                times.runs.observe(time.monotonic() - call.started_s)
+                self._metrics.queued.observe(call.key, max(0.0, call.started_s - call.arrived_s))
+                self._metrics.runs.observe(call.key, time.monotonic() - call.started_s)
 
-    async def _reply(self, send: Send, call: Call, answer: Answer, now: float) -> None:
+    async def _reply(self, scope: Scope, send: Send, call: Call, answer: Answer, now: float) -> None:
         line = self._workers.pool.lines.get(call.key)
         if line is None or answer.frame is None:
             raise UnavailableError
         head, body = encode_response(*call.key, line.outputs, answer.frame, answer.sizes, answer.errors)
         headers = [
-            (b"content-type", CONTENT_TYPE.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (_HEADER_LENGTH, str(head).encode()),
+            (b"content-type", _CONTENT_TYPE),
+            (b"content-length", b"%d" % len(body)),
+            (_HEADER_LENGTH, b"%d" % head),
             (_TIMES, _times(call, now).header()),
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await asgi.answer(scope, send, 200, headers, body)
 
 
 def _times(call: Call, now: float) -> Times:
@@ -221,9 +228,8 @@ def announced(headers: Mapping[bytes, bytes], most: int) -> int:
     return int(length[:18])
 
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive, most: int) -> bytes:
-    """The body, at most `most` bytes: raises PayloadTooLargeError, before reading where the length is announced."""
-    announced(headers, most)
+async def read_body(receive: Receive, most: int) -> bytes:
+    """The body, at most `most` bytes: raises PayloadTooLargeError."""
     parts: list[bytes] = []
     size = 0
     while True:

@@ -30,7 +30,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -41,13 +41,10 @@ assert sys.byteorder == "little", "the wire is packed by array(), which writes t
 NA_INTEGER = -(2**31)
 #: R's NA_real_: a NaN whose low word is 1954. Test for it with isnan: arithmetic may change the payload.
 NA_REAL: float = struct.unpack("<d", (0x7FF00000000007A2).to_bytes(8, "little"))[0]
-HEADER_LENGTH = "inference-header-content-length"
-CONTENT_TYPE = "application/octet-stream"
-ITEMS = "__items"
 LENGTH_PREFIX = "__len."
 SIZE_PREFIX = "__size."
 _FLOATS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
-_WIDTH = {"FP64": 8, "INT32": 4, "UINT8": 1}
+WIDTHS = {"FP64": 8, "INT32": 4, "UINT8": 1}
 
 Buffer = bytes | bytearray | memoryview
 
@@ -68,10 +65,27 @@ class TensorSpec:
     width: int = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "width", _WIDTH[self.datatype])
+        object.__setattr__(self, "width", WIDTHS[self.datatype])
 
 
-def tensor_specs(fields: Iterable[Field]) -> tuple[TensorSpec, ...]:
+class TensorSpecs(tuple[TensorSpec, ...]):
+    """The buffers of a frame of some columns, in order; and what `shared.messages` knows of messages of such frames."""
+
+    #: Whether the buffers' lengths follow from the rows alone.
+    fixed: bool
+    #: Heads, by what they follow from; and what was found in heads, by their bytes.
+    written: dict[tuple[object, ...], bytes]
+    read: dict[bytes, Any]
+
+    def __new__(cls, specs: Iterable[TensorSpec]) -> Self:
+        """Of the specs in this order."""
+        self = super().__new__(cls, specs)
+        self.fixed = bool(self) and not any(spec.text or spec.vector for spec in self)
+        self.written, self.read = {}, {}
+        return self
+
+
+def tensor_specs(fields: Iterable[Field]) -> TensorSpecs:
     """The buffers of a frame of these columns, in order."""
     specs: list[TensorSpec] = []
     for field in fields:
@@ -82,7 +96,7 @@ def tensor_specs(fields: Iterable[Field]) -> tuple[TensorSpec, ...]:
             specs.append(TensorSpec(field.name, "UINT8", text=True))
         else:
             specs.append(TensorSpec(field.name, "FP64" if field.type in _FLOATS else "INT32", vector=field.vector))
-    return tuple(specs)
+    return TensorSpecs(specs)
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -247,116 +261,6 @@ def split(specs: Sequence[TensorSpec], frame: Frame, sizes: Sequence[int]) -> li
     return [Frame(size, tuple(c[i] for c in columns)) for i, size in enumerate(sizes)]
 
 
-# --- messages
-
-
-class ItemError(msgspec.Struct, frozen=True):
-    """Why item number `item` (0-based) has no rows in this answer. `code` is one of `shared.errors.ITEM_ERRORS`."""
-
-    item: int
-    code: str
-    detail: str
-
-
-class _Parameters(msgspec.Struct, omit_defaults=True):
-    binary_data_size: int | None = None
-
-
-class _Tensor(msgspec.Struct):
-    name: str
-    datatype: str
-    shape: tuple[int]
-    parameters: _Parameters
-
-
-class _MessageParameters(msgspec.Struct, omit_defaults=True):
-    errors: tuple[ItemError, ...] = ()
-
-
-class _Request(msgspec.Struct):
-    inputs: list[_Tensor]
-    id: str = ""
-
-
-class _Response(msgspec.Struct):
-    model_name: str
-    model_version: str
-    outputs: list[_Tensor]
-    parameters: _MessageParameters = msgspec.field(default_factory=_MessageParameters)
-
-
-_decode_request = msgspec.json.Decoder(_Request)
-_decode_response = msgspec.json.Decoder(_Response)
-_encode = msgspec.json.Encoder().encode
-
-
-def _tensors(specs: Sequence[TensorSpec], frame: Frame, items: Sequence[int]) -> tuple[list[_Tensor], list[Buffer]]:
-    tensors = [
-        _Tensor(s.name, s.datatype, (len(b) // s.width,), _Parameters(len(b)))
-        for s, b in zip(specs, frame.buffers, strict=True)
-    ]
-    tensors.append(_Tensor(ITEMS, "INT32", (len(items),), _Parameters(4 * len(items))))
-    return tensors, [*frame.buffers, array("i", items).tobytes()]
-
-
-def encode_request(specs: Sequence[TensorSpec], frame: Frame, items: Sequence[int]) -> tuple[int, bytes]:
-    """The header's length (for `Inference-Header-Content-Length`) and the whole body."""
-    tensors, buffers = _tensors(specs, frame, items)
-    head = _encode(_Request(tensors))
-    return len(head), b"".join((head, *buffers))
-
-
-def encode_response(
-    model: str,
-    version: str,
-    specs: Sequence[TensorSpec],
-    frame: Frame,
-    items: Sequence[int],
-    errors: Sequence[ItemError] = (),
-) -> tuple[int, bytes]:
-    """As `encode_request`, for an answer; a failed item has size 0 and an entry in `errors`."""
-    tensors, buffers = _tensors(specs, frame, items)
-    head = _encode(_Response(model, version, tensors, _MessageParameters(tuple(errors))))
-    return len(head), b"".join((head, *buffers))
-
-
-def decode_request(specs: Sequence[TensorSpec], body: Buffer, header_length: int) -> tuple[Frame, list[int]]:
-    """The frame and its item sizes. Raises WireError for anything that is not exactly one frame of `specs`."""
-    try:
-        request = _decode_request.decode(bytes(body[:header_length]))
-    except msgspec.MsgspecError as error:
-        raise WireError(f"header: {error}") from error
-    frame, items = _frame(specs, request.inputs, memoryview(body)[header_length:])
-    if not items or min(items) < 1:
-        raise WireError("every item has at least one row")
-    return frame, items
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """An answer as it came: who answered, the rows of the items that succeeded, and why the others did not."""
-
-    model: str
-    version: str
-    frame: Frame
-    items: list[int]
-    errors: tuple[ItemError, ...]
-
-
-def decode_response(specs: Sequence[TensorSpec], body: Buffer, header_length: int) -> Answer:
-    """The inverse of `encode_response`. Raises WireError for anything else, also where items, rows and errors disagree."""
-    try:
-        response = _decode_response.decode(bytes(body[:header_length]))
-    except msgspec.MsgspecError as error:
-        raise WireError(f"header: {error}") from error
-    frame, items = _frame(specs, response.outputs, memoryview(body)[header_length:])
-    failed = {error.item for error in response.parameters.errors}
-    if any((size == 0) != (index in failed) for index, size in enumerate(items)) or not failed <= set(
-        range(len(items))
-    ):
-        raise WireError("items without rows and errors disagree")
-    return Answer(response.model_name, response.model_version, frame, items, response.parameters.errors)
-
-
 def vector_size_of(sizes: Buffer) -> int:
     """How many values a vector has, from its `__size.` tensor: of one call, or of none. Raises WireError."""
     found = array("i", bytes(sizes))
@@ -365,43 +269,3 @@ def vector_size_of(sizes: Buffer) -> int:
     if found and found[0] < 0:
         raise WireError("a vector has a negative size")
     return found[0] if found else 0
-
-
-def _frame(specs: Sequence[TensorSpec], tensors: Sequence[_Tensor], data: memoryview) -> tuple[Frame, list[int]]:
-    expected = [(s.name, s.datatype) for s in specs] + [(ITEMS, "INT32")]
-    if [(t.name, t.datatype) for t in tensors] != expected:
-        raise WireError("the tensors are not the signature's columns")
-    buffers: list[memoryview] = []
-    at = 0
-    rows: int | None = None
-    text_bytes = 0
-    for index, tensor in enumerate(tensors):
-        size = tensor.parameters.binary_data_size
-        if size is None or size != tensor.shape[0] * _WIDTH[tensor.datatype] or at + size > len(data) or size < 0:
-            raise WireError(f"{tensor.name}: size and shape disagree")
-        buffer = data[at : at + size]
-        at += size
-        if index < len(specs):
-            if specs[index].text:
-                if size != text_bytes:
-                    raise WireError(f"{tensor.name}: lengths and text disagree")
-            elif specs[index].vector:
-                if tensor.shape[0] != vector_size_of(buffers[-1]):
-                    raise WireError(f"{tensor.name}: sizes and values disagree")
-            elif rows is not None and rows != tensor.shape[0]:
-                raise WireError("columns differ in length")
-            else:
-                rows = tensor.shape[0]
-            if tensor.name.startswith(LENGTH_PREFIX):
-                lengths = array("i", bytes(buffer))
-                if any(n < 0 and n != NA_INTEGER for n in lengths):
-                    raise WireError(f"{tensor.name}: a negative length")
-                text_bytes = sum(n for n in lengths if n > 0)
-        buffers.append(buffer)
-    if at != len(data):
-        raise WireError("bytes after the last tensor")
-    items = list(array("i", bytes(buffers.pop())))
-    rows = rows if rows is not None else sum(items)
-    if sum(items) != rows or min(items, default=0) < 0:
-        raise WireError(f"items of {sum(items)} rows in a frame of {rows}")
-    return Frame(rows, tuple(buffers)), items

@@ -1,4 +1,4 @@
-"""`protect`: what a connection may cost before a request is known. A subclass of uvicorn's HttpToolsProtocol.
+"""`protect`: what a connection may cost before a request is known. A subclass of uvicorn's protocol.
 
 uvicorn has none of these limits. The facts that force the shape:
 
@@ -27,18 +27,14 @@ from asyncio import TimerHandle
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, ClassVar, Final, Protocol, Self
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.core.crowd import Crowd
 from gateway.core.heads import REQUEST_ID, Heads, Known, Sent, cut
-from gateway.protocol.cycle import Cycle
 from gateway.protocol.polite import Polite
 from gateway.protocol.refusal import new_request_id, problem
-from shared.asgi import WHOLE_ANSWER
 from shared.errors import (
     HeadTooLargeError,
     MalformedRequestError,
@@ -46,13 +42,13 @@ from shared.errors import (
     RequestTimeoutError,
     ScoregateError,
 )
+from shared.http_server import Cycle, WholeProtocol
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_FIELDS: Final = 100
 #: Requests of one connection that wait for their turn; HTTP libraries send one at a time.
 MAX_PIPELINED: Final = 32
 _SLICE_BYTES: Final = 16 * 1024
-EXTENSIONS: Final[dict[str, dict[object, object]]] = {WHOLE_ANSWER: {}}
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 #: Fields that two readers could read in two ways if they came twice (RFC 9110, 5.3; RFC 9112, 6.3).
 _ONCE = frozenset(
@@ -87,7 +83,7 @@ class _Input(Enum):
 _IDLE, _HEAD, _BODY, _OVER = _Input.IDLE, _Input.HEAD, _Input.BODY, _Input.OVER  # an enum's members are slow to look up
 
 
-class ProtectProtocol(HttpToolsProtocol):
+class ProtectProtocol(WholeProtocol):
     """Give it to uvicorn as `http=`. Limits are class attributes, so that a subclass can have others.
 
     An app may set `scope["state"]["on_client_left"]`: called once if the client goes before its answer is out.
@@ -121,7 +117,6 @@ class ProtectProtocol(HttpToolsProtocol):
         self._head_bytes = self._unseen = self._fields = 0
         self._progress = False
         self._upgrading = False
-        self._with_head = False  # what comes now came together with its request's head
         self._sent: Sent | None = None  # what comes now, if it is one whole request
         self._socket: socket.socket | None = None  # the transport's: it is the transport that closes it
         self._unsent = 0
@@ -341,31 +336,6 @@ class ProtectProtocol(HttpToolsProtocol):
             return 0.0
         return milliseconds / 1000
 
-    def _begin(self) -> None:
-        """As uvicorn's `on_headers_complete` does, but that the answer may come whole (`Cycle`)."""
-        scope, url = self.scope, self.url
-        scope["method"] = self.parser.get_method().decode("ascii")
-        version = self.parser.get_http_version()
-        if version != "1.1":
-            scope["http_version"] = version
-        if url[:1] == b"/" and b"#" not in url:
-            raw_path, _, query = url.partition(b"?")
-        else:
-            parsed = httptools.parse_url(url)
-            raw_path, query = parsed.path, parsed.query or b""
-        path = raw_path.decode("ascii")
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = raw_path
-        scope["query_string"] = query
-        scope["extensions"] = EXTENSIONS
-        former = self.cycle
-        self.cycle = cycle = self._cycle(scope, keep_alive=version != "1.0" and self.parser.should_keep_alive())
-        if former is None or former.response_complete:
-            self._start_asgi_task(cycle, self.app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self.app))
-
     def _begin_known(self, known: Known, sent: Sent, data: bytes) -> None:
         """A whole request whose head was parsed and checked before: what follows from the head is known."""
         state = self.app_state.copy()
@@ -386,19 +356,7 @@ class ProtectProtocol(HttpToolsProtocol):
     def _cycle(self, scope: Any, *, keep_alive: bool) -> Cycle:
         if self.crowd is not None and self._caller is not None and self.crowd.crowds(self._caller):
             keep_alive = False
-        return Cycle(
-            scope,
-            self.transport,
-            self.flow,
-            self.logger,
-            self.access_logger,
-            self.access_log,
-            self.server_state.default_headers,
-            asyncio.Event(),
-            self.expect_100_continue,
-            keep_alive,
-            self.on_response_complete,
-        )
+        return super()._cycle(scope, keep_alive=keep_alive)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -420,9 +378,6 @@ class ProtectProtocol(HttpToolsProtocol):
         if self._timers:
             self._cancel("drain")
         super().on_message_complete()
-        if self._with_head:
-            self.cycle.scope["state"]["body"] = bytes(self.cycle.body)
-            self.cycle.body = bytearray()
         self._all_read = not self.parser.should_keep_alive()
         self._input = _OVER if self._all_read else _IDLE
         self._head_bytes = self._fields = 0

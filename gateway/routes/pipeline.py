@@ -41,7 +41,7 @@ from gateway.shell.coalesce import Forwarder, Waiting
 from gateway.shell.compress import LEAST_BYTES, compressed
 from gateway.shell.edge import EdgeLimiter
 from gateway.shell.pods import PodClient
-from shared.asgi import WHOLE_ANSWER
+from shared.asgi import answer
 from shared.deadline import CLIENT_TIMEOUT_HEADER, parse_timeout_ms
 from shared.errors import (
     DeadlineExceededError,
@@ -306,11 +306,7 @@ class Pipeline:
             out_headers, body = await self._score(
                 form, asked, scope, headers, receive, clock, clock.began_s + allowed_s
             )
-            if WHOLE_ANSWER in scope.get("extensions", ()):
-                await send({"type": WHOLE_ANSWER, "status": 200, "headers": out_headers, "body": body})
-            else:
-                await send({"type": "http.response.start", "status": 200, "headers": out_headers})
-                await send({"type": "http.response.body", "body": body})
+            await answer(scope, send, 200, out_headers, body)
             status, code = 200, "ok"
             if "known" not in scope["state"]:
                 self._learn(scope)

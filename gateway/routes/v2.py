@@ -21,7 +21,8 @@ from gateway.routes.pipeline import Headers, Pipeline
 from gateway.routes.reply import reply
 from gateway.routes.v1 import Score
 from shared.errors import MalformedRequestError, NotFoundError, UnavailableError, UnsupportedMediaTypeError
-from shared.wire import HEADER_LENGTH, Frame
+from shared.messages import HEADER_LENGTH
+from shared.wire import Frame
 
 _LENGTH = HEADER_LENGTH.encode()
 _LENGTH_DIGITS = 12

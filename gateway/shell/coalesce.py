@@ -31,8 +31,9 @@ from shared.errors import (
     VersionDownError,
     VersionNotHereError,
 )
+from shared.messages import Answer
 from shared.stages import Times
-from shared.wire import Answer, Frame, merge, split
+from shared.wire import Frame, merge, split
 
 log = structlog.get_logger(__name__)
 #: However much each turn of the event loop brings, what was offered first waits for no longer for it to leave together.
@@ -167,7 +168,6 @@ class Forwarder:
             raise DeadlineExceededError
         sizes = [item.frame.rows for item in batch.items]
         entry = contract.entry
-        self._on_batch(entry.model, batch.rows, len(sizes))
         try:
             with self._traced(batch) as traceparent:
                 answer, times = await self._pods.infer(
@@ -185,6 +185,8 @@ class Forwarder:
         except (NoAnswerError, VersionNotHereError) as error:
             self._again(batch, pod.address, error)
             return None
+        finally:  # not before it has left
+            self._on_batch(entry.model, batch.rows, len(sizes))
         self.coalescer.learn(batch.group, batch.rows, times.predict_s)
         return answer, times
 

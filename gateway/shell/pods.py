@@ -35,18 +35,10 @@ from shared.errors import (
     VersionNotHereError,
 )
 from shared.http_client import Reply, into
+from shared.messages import CONTENT_TYPE, HEADER_LENGTH, Answer, decode_response, encode_request
 from shared.stages import TIMES_HEADER, Times, read_times
 from shared.traceparent import TRACEPARENT_HEADER
-from shared.wire import (
-    CONTENT_TYPE,
-    HEADER_LENGTH,
-    Answer,
-    Frame,
-    TensorSpec,
-    WireError,
-    decode_response,
-    encode_request,
-)
+from shared.wire import Frame, TensorSpecs, WireError
 
 log = structlog.get_logger(__name__)
 _catalogue = msgspec.json.Decoder(Catalogue)
@@ -146,8 +138,8 @@ class PodClient:
         pod: Pod,
         model: str,
         version: str,
-        inputs: Sequence[TensorSpec],
-        outputs: Sequence[TensorSpec],
+        inputs: TensorSpecs,
+        outputs: TensorSpecs,
         frame: Frame,
         items: Sequence[int],
         timeout_ms: int,

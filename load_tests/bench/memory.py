@@ -45,8 +45,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from devkit import r
 from shared import internal_token
 from shared.deadline import DEADLINE_HEADER, MAX_TIMEOUT_MS
+from shared.messages import HEADER_LENGTH, encode_request
 from shared.signature import Signature
-from shared.wire import HEADER_LENGTH, encode_request, merge, pack_frame, tensor_specs
+from shared.wire import merge, pack_frame, tensor_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024

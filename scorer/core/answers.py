@@ -16,7 +16,8 @@ from scorer.core.calls import Call, Failure, Key, Portion, Run
 from scorer.core.effects import Answer
 from scorer.core.line import Line
 from shared.errors import DeadlineExceededError, PredictionFailedError, ScoregateError, WorkerCrashedError
-from shared.wire import Frame, ItemError, WireError, merge, split
+from shared.messages import ItemError
+from shared.wire import Frame, WireError, merge, split
 
 _OUTSIDE_KILLS = 3  # so often an item alone is tried again when its worker was killed from outside
 _CRASH_PARTS = 8  # into so many runs goes what a crashed worker had

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shared.wire import Frame, ItemError, merge
+from shared.messages import ItemError
+from shared.wire import Frame, merge
 
 Key = tuple[str, str]
 

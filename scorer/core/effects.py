@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from scorer.core.calls import Call, Key, Run
 from shared.errors import ScoregateError
-from shared.wire import Frame, ItemError
+from shared.messages import ItemError
+from shared.wire import Frame
 
 
 class Cause(StrEnum):

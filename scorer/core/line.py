@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from scorer.core.calls import Key, Portion
 from scorer.core.upkeep import Upkeep
 from shared.cost import Cost
-from shared.wire import TensorSpec
+from shared.wire import TensorSpecs
 
 
 @dataclass(slots=True, eq=False)
@@ -17,8 +17,8 @@ class Line:
     """One version's queue and figures."""
 
     key: Key
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: TensorSpecs
+    outputs: TensorSpecs
     batchable: bool
     cost: Cost
     upkeep: Upkeep

@@ -323,6 +323,13 @@ class Pool:
     def _plan(self, now: float) -> list[Effect]:
         """Assign what can be assigned, order what is lacking, let go what is too much."""
         effects: list[Effect] = [*self._staffing.retire(now)]
+        if any(line.has_work() for line in self.lines.values()):
+            effects += self._assign_waiting(now)
+        effects += self._staffing.grow(now)
+        return effects + self._staffing.clear(now)
+
+    def _assign_waiting(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
         idle: dict[Key, list[Worker]] = {}
         for worker in self.workers.values():
             if worker.state is WorkerState.IDLE:
@@ -337,8 +344,7 @@ class Pool:
             worker = max(idle[line.key], key=lambda w: w.since_s)  # the warmest; those idle for long can go
             idle[line.key].remove(worker)
             effects.append(self._assign(line, worker, now, large=room))
-        effects += self._staffing.grow(now)
-        return effects + self._staffing.clear(now)
+        return effects
 
     def _assign(self, line: Line, worker: Worker, now: float, *, large: bool) -> Send:
         portions, is_large = line.take(self.limits.max_run_rows, large=large)

@@ -24,6 +24,8 @@ class Staffing:
         """Order what is lacking."""
         effects: list[Effect] = []
         for line in self._lines.values():
+            if not (line.apart or line.waiting or line.large) and (line.leaving or self._has_one(line.key, now)):
+                continue
             own = [w for w in self._workers.of(line.key) if w.may_serve(now)]
             starting = sum(w.state is WorkerState.STARTING for w in own)
             idle = sum(w.state in {WorkerState.IDLE, WorkerState.CHECKED} for w in own)
@@ -42,6 +44,9 @@ class Staffing:
                 own.append(self._workers.rows[fork.worker])
                 effects.append(fork)
         return effects
+
+    def _has_one(self, key: Key, now: float) -> bool:
+        return any(worker.key == key and worker.may_serve(now) for worker in self._workers.rows.values())
 
     def _room_for_extra(self, line: Line, now: float, effects: list[Effect]) -> bool:
         """Workers beyond each version's first are at most `slots`; the one idle longest elsewhere makes room."""
@@ -66,9 +71,8 @@ class Staffing:
     def clear(self, now: float) -> list[Effect]:
         """Versions that leave: once nothing of theirs waits or runs, their workers end and they are forgotten."""
         effects: list[Effect] = []
-        for key, line in list(self._lines.items()):
-            if not line.leaving or line.has_work():
-                continue
+        leaving = [(key, line) for key, line in self._lines.items() if line.leaving and not line.has_work()]
+        for key, _ in leaving:
             own = self._workers.of(key)
             for worker in own:
                 if worker.run is None:
@@ -86,8 +90,9 @@ class Staffing:
     def retire(self, now: float) -> list[End]:
         """End those that are idle and were to go."""
         effects: list[End] = []
-        for worker in list(self._workers.rows.values()):
-            if worker.retire and worker.state is WorkerState.IDLE and self._may_retire(worker):
+        going = [w for w in self._workers.rows.values() if w.retire and w.state is WorkerState.IDLE]
+        for worker in going:
+            if self._may_retire(worker):
                 effects += self._workers.end(worker.number, worker.renew or Cause.RETIRED, now)
         return effects
 

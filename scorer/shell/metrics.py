@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from shared.metrics import Buckets, Counts
 
 if TYPE_CHECKING:
     from scorer.core.calls import Key
@@ -19,49 +20,22 @@ _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.06, 0.1, 0.
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 
 
-@dataclass(frozen=True, slots=True)
-class VersionTimes:
-    """The histograms of one version, looked up once: finding labels costs more than observing."""
-
-    request: Histogram
-    queued: Histogram
-    predict: Histogram
-    runs: Histogram
-
-
 class ScorerMetrics:
     """Counted as things happen; the pool's own figures are read from it when metrics are asked for."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "scorer_requests_total",
-            "Requests answered, by status",
-            ("model", "version", "code"),
-            registry=self.registry,
-        )
-        self.request = Histogram(
-            "scorer_request_seconds", "Whole requests", ("model", "version"), buckets=_SECONDS, registry=self.registry
-        )
-        self.queued = Histogram(
-            "scorer_queue_seconds",
-            "From arrival to a worker",
-            ("model", "version"),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.predict = Histogram(
-            "scorer_predict_seconds", "One run in R, there and back", ("model", "version"), buckets=_SECONDS,
-            registry=self.registry,
-        )  # fmt: skip
-        self.runs = Histogram(
-            "scorer_runs_seconds", "From a call's first run to its last answer", ("model", "version"), buckets=_SECONDS,
-            registry=self.registry,
-        )  # fmt: skip
+        self.requests = Counts("scorer_requests", "Requests answered, by status", ("model", "version", "code"))
+        self.request = _times("scorer_request_seconds", "Whole requests")
+        self.queued = _times("scorer_queue_seconds", "From arrival to a worker")
+        self.predict = _times("scorer_predict_seconds", "One run in R, there and back")
+        self.runs = _times("scorer_runs_seconds", "From a call's first run to its last answer")
+        self.run_items = Buckets("scorer_run_items", "Items in one run", bounds=_ITEMS)
+        for metric in (self.requests, self.request, self.queued, self.predict, self.runs, self.run_items):
+            self.registry.register(metric)
         self.fork = Histogram(
             "scorer_fork_seconds", "From the order to a connected worker", buckets=_SECONDS, registry=self.registry
         )
-        self.run_items = Histogram("scorer_run_items", "Items in one run", buckets=_ITEMS, registry=self.registry)
         self.ended = Counter(
             "scorer_workers_ended_total",
             "Workers that ended, by cause",
@@ -73,24 +47,9 @@ class ScorerMetrics:
             buckets=(0.5, 1, 2, 4, 8, 15, 30, 60, 120),
         )  # fmt: skip
 
-        self._times: dict[tuple[str, str], VersionTimes] = {}
-        self._answered: dict[tuple[str, str, str], Counter] = {}  # `labels` costs more than `inc`
-
     def answered(self, key: tuple[str, str], code: str) -> None:
         """One request, with what became of it."""
-        counter = self._answered.get((*key, code))
-        if counter is None:
-            counter = self._answered[(*key, code)] = self.requests.labels(*key, code)
-        counter.inc()
-
-    def times(self, key: tuple[str, str]) -> VersionTimes:
-        """The histograms of a version of this pod."""
-        times = self._times.get(key)
-        if times is None:
-            of_all = (self.request, self.queued, self.predict, self.runs)
-            times = VersionTimes(*(histogram.labels(*key) for histogram in of_all))
-            self._times[key] = times
-        return times
+        self.requests.add((*key, code))
 
     def watch(self, pool: Pool, now: Callable[[], float]) -> None:
         """Show the pool's figures too."""
@@ -103,6 +62,10 @@ class ScorerMetrics:
     def render(self) -> bytes:
         """The text format."""
         return generate_latest(self.registry)
+
+
+def _times(name: str, documentation: str) -> Buckets:
+    return Buckets(name, documentation, ("model", "version"), bounds=_SECONDS)
 
 
 class _PoolCollector:

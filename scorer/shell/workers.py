@@ -42,6 +42,7 @@ _MIB = 1024 * 1024
 _LOST_GRACE_S = 0.1
 _ZYGOTES_EVERY_S = 10.0
 _CHILDREN_EVERY_S = 1.0
+_WEIGHED_EVERY_S = 0.01
 # Too large to wait for the measurement of private memory: so many times what a worker may grow, and at least so much.
 _FAR_TOO_LARGE, _FAR_TOO_LARGE_BYTES = 4, 256 * _MIB
 
@@ -78,6 +79,7 @@ class Process:
     plight: Plight | None = None  # at the last look
     children_s: float = 0.0  # when its children were looked for
     resident_bytes: int = 0  # when it came to listen
+    weighed_s: float = 0.0  # when that was looked at again
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -170,11 +172,18 @@ class Workers:
             self.perform(self.pool.retire_worker(process.number, now))
 
     def _far_too_large(self, process: Process) -> bool:
-        """Whether it leaks so fast that the next measurement would come late. Resident memory costs a look of microseconds;
+        """Whether it leaks so fast that the next measurement would come late. A look costs 20 microseconds, more than some models;
         what it shared with the zygote when it was forked is in it from the start."""
         line = self.pool.lines.get(process.key)
-        if line is None or process.pid is None or not process.resident_bytes:
+        now = time.monotonic()
+        if (
+            line is None
+            or process.pid is None
+            or not process.resident_bytes
+            or now - process.weighed_s < _WEIGHED_EVERY_S
+        ):
             return False
+        process.weighed_s = now
         grown = processes.resident_bytes(process.pid) - process.resident_bytes
         return grown > max(_FAR_TOO_LARGE_BYTES, _FAR_TOO_LARGE * line.growth_bytes)
 
@@ -369,8 +378,8 @@ class Workers:
         now = time.monotonic()
         process.last_ping_s = now  # an answer is as good as a ping
         process.timer = self._loop.call_later(self._limits.predict_s + self._limits.grace_s, self._hung, process)
-        self._metrics.run_items.observe(run.items)
         process.connection.predict(join(run.frame), run.frame.rows, lambda reply: self._replied(process, run, reply))
+        self._metrics.run_items.observe((), run.items)
 
     def _hung(self, process: Process) -> None:
         """Its time is up. One that was stopped, or crashed, has not used it: we may be too late to have seen that before."""
@@ -385,7 +394,7 @@ class Workers:
             self.on_run(run, process.pid, now, isinstance(reply, Reply) and reply.status == 200)
         if isinstance(reply, LostError):
             return  # `on_lost` sees to it
-        self._metrics.times(run.key).predict.observe(now - run.started_s)
+        self._metrics.predict.observe(run.key, now - run.started_s)
         retire = b"x-retire" in reply.headers or self._left_children(process, now)
         renew = b"x-renew" in reply.headers
         self.perform(self.pool.run_done(process.number, self._result(run, reply), now, retire=retire, renew=renew))

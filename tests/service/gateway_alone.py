@@ -30,18 +30,10 @@ from gateway.settings import GatewaySettings
 from gateway.shell.authenticate import Authenticator
 from shared import serving
 from shared.catalogue import Catalogue, VersionEntry
+from shared.messages import HEADER_LENGTH, ItemError, decode_request, encode_response
 from shared.signature import Field, Signature, Type
 from shared.stages import TIMES_HEADER, Times
-from shared.wire import (
-    HEADER_LENGTH,
-    Frame,
-    ItemError,
-    decode_request,
-    encode_response,
-    pack_frame,
-    tensor_specs,
-    unpack_frame,
-)
+from shared.wire import Frame, pack_frame, tensor_specs, unpack_frame
 
 INPUTS = (Field(name="x", type=Type.DOUBLE),)
 OUTPUTS = (Field(name="prediction", type=Type.DOUBLE, nullable=True),)

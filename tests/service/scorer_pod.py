@@ -27,8 +27,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devkit import r
 from shared import internal_token
+from shared.messages import Answer, decode_response, encode_request
 from shared.signature import Field, Signature
-from shared.wire import Answer, Frame, decode_response, encode_request, pack_frame, tensor_specs, unpack_frame
+from shared.wire import Frame, pack_frame, tensor_specs, unpack_frame
 from tests.support import eventually
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,20 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.core.coalesce import Batch, Coalescer, Item, Place
 from shared.errors import OverloadedError
+from shared.messages import ItemError, decode_request, decode_response, encode_request, encode_response
 from shared.signature import Field, Type
-from shared.wire import (
-    Frame,
-    ItemError,
-    decode_request,
-    decode_response,
-    encode_request,
-    encode_response,
-    merge,
-    pack_frame,
-    split,
-    tensor_specs,
-    unpack_frame,
-)  # fmt: skip
+from shared.wire import Frame, merge, pack_frame, split, tensor_specs, unpack_frame
 
 FIELDS = (Field(name="x", type=Type.DOUBLE), Field(name="who", type=Type.STRING, nullable=True))
 SPECS = tensor_specs(FIELDS)

@@ -16,9 +16,10 @@ from gateway.shell.coalesce import Forwarder, Waiting
 from gateway.shell.pods import PodClient
 from shared.catalogue import VersionEntry
 from shared.errors import ScoregateError, UnavailableError, VersionDownError, VersionNotHereError
+from shared.messages import Answer
 from shared.signature import Field, Signature, Type
 from shared.stages import NO_TIMES, Times
-from shared.wire import Answer, Frame
+from shared.wire import Frame
 
 SIGNATURE = Signature(
     inputs=(Field(name="x", type=Type.DOUBLE),), outputs=(Field(name="prediction", type=Type.DOUBLE),)

@@ -27,9 +27,10 @@ from shared.errors import (
     UpstreamError,
     VersionNotHereError,
 )
+from shared.messages import Answer, ItemError
 from shared.signature import Field, Type
 from shared.stages import Times
-from shared.wire import Answer, Frame, ItemError
+from shared.wire import Frame
 from tests.unit.contract_cases import contract
 
 X = contract((Field(name="x", type=Type.DOUBLE),))

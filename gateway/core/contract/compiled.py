@@ -29,7 +29,7 @@ from gateway.core.contract.tokens import Steps, T
 from shared.catalogue import VersionEntry
 from shared.errors import PayloadTooLargeError
 from shared.signature import Field, Type
-from shared.wire import Frame, TensorSpec, tensor_specs
+from shared.wire import Frame, TensorSpecs, tensor_specs
 
 #: Bodies above this are to be read by `parse_steps`.
 STEP_BYTES = CHUNK_BYTES
@@ -76,8 +76,8 @@ class Contract:
         self.max_rows = max_rows
         self.inputs: tuple[Field, ...] = entry.signature.inputs
         self.outputs: tuple[Field, ...] = entry.signature.outputs
-        self.input_specs: tuple[TensorSpec, ...] = tensor_specs(self.inputs)
-        self.output_specs: tuple[TensorSpec, ...] = tensor_specs(self.outputs)
+        self.input_specs: TensorSpecs = tensor_specs(self.inputs)
+        self.output_specs: TensorSpecs = tensor_specs(self.outputs)
         self.subject = f"model {entry.model} version {entry.version}"
         self.forms = tuple(_FORMS[field.type](field) for field in self.inputs)
         self.oip_forms = Forms()
