@@ -10,7 +10,7 @@ held: one-row runs to all workers at once, `--requests` for each; they are sent 
 may not batch, so the figure is R's and not the generator's. Printed: (PSS of the whole pod) - (the same with the toy), as a
 multiple of the model's bytes, when ready, at most and at the end; how many workers were forked anew. The toy gets a tenth of
 the requests, which can only make the difference larger. How far it is goes to stderr. With `--minutes` a slow class stops
-then: `runs` says how many there were.
+then: `requests` says how many there were. With `--together 64` so many share a run, as requests that wait do.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ def run_r(arguments: list[str], env: dict[str, str]) -> str:
 class Pod:
     """A scorer that is ready, and requests for its one model."""
 
-    def __init__(self, process: subprocess.Popen[str], store: Path, key: Ed25519PrivateKey, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], store: Path, key: Ed25519PrivateKey, log: Path, *, items: int = ITEMS
+    ) -> None:
         assert process.stdout is not None  # noqa: S101 - PIPE
         listening = json.loads(process.stdout.readline())
         self.pid, self.log = process.pid, log
@@ -131,8 +133,8 @@ class Pod:
         specs = tensor_specs(signature.inputs)
         one = [pack_frame(signature.inputs, [[inputs[f.name][i]] for f in signature.inputs]) for i in range(rows)]
         self.request = [encode_request(specs, frame, [1]) for frame in one]
-        many = [merge([one[(start + i) % rows] for i in range(ITEMS)]) for start in range(rows)]
-        self.requests = [encode_request(specs, frame, [1] * ITEMS) for frame in many]
+        many = [merge([one[(start + i) % rows] for i in range(items)]) for start in range(rows)]
+        self.requests = [encode_request(specs, frame, [1] * items) for frame in many]
 
     def get(self, path: str) -> str:
         """Of the internal port."""
@@ -187,8 +189,8 @@ class Pod:
 
 
 @contextmanager
-def pod(store: Path, settings: dict[str, str], *, batchable: bool = True) -> Iterator[Pod]:
-    """A scorer that serves what is in this store."""
+def pod(store: Path, settings: dict[str, str], *, batchable: bool = True, items: int = ITEMS) -> Iterator[Pod]:
+    """A scorer that serves what is in this store; `items`: of its large requests."""
     key = Ed25519PrivateKey.generate()
     form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     with tempfile.TemporaryDirectory(prefix="sg-") as name, contextlib.ExitStack() as stack:
@@ -204,7 +206,7 @@ def pod(store: Path, settings: dict[str, str], *, batchable: bool = True) -> Ite
         argv = [sys.executable, "-m", "scorer"]
         with subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=log, text=True) as process:  # noqa: S603
             try:
-                running = Pod(process, store, key, folder / "log")
+                running = Pod(process, store, key, folder / "log", items=items)
                 until = time.monotonic() + 180
                 while not ready(running):
                     if time.monotonic() > until:
@@ -240,7 +242,7 @@ class Held:
     start: float = 0.0
     most: float = 0.0
     end: float = 0.0
-    runs: int = 0
+    requests: int = 0
     renewed: int = 0
     seconds: float = 0.0
     went: list[float] = field(default_factory=list)
@@ -249,7 +251,9 @@ class Held:
 def hold(store: Path, requests: int, options: argparse.Namespace, settings: dict[str, str]) -> Held:
     """Serve what is in the store, fire at all workers, look at the whole pod every half second."""
     workers: int = options.workers
-    with pod(store, {"SCORER_WORKERS": str(workers)} | settings, batchable=False) as running:
+    items: int = options.together or ITEMS
+    own = {"SCORER_WORKERS": str(workers)} | settings
+    with pod(store, own, batchable=bool(options.together), items=items) as running:
         held = Held(start=pss_bytes(running.pid))
         wrong: list[BaseException] = []
         done = [0] * workers
@@ -258,8 +262,8 @@ def hold(store: Path, requests: int, options: argparse.Namespace, settings: dict
 
         def fire(place: int) -> None:
             try:
-                for _ in running.fire(requests // ITEMS, items=ITEMS, until=until):
-                    done[place] += ITEMS
+                for _ in running.fire(math.ceil(requests / items), items=items, until=until):
+                    done[place] += items
             except BaseException as error:
                 wrong.append(error)
 
@@ -274,14 +278,14 @@ def hold(store: Path, requests: int, options: argparse.Namespace, settings: dict
             if (now := time.monotonic()) - said >= PROGRESS_S:
                 said = now
                 print(
-                    f"{store.name}: {sum(done):,} of {workers * requests:,} runs in {now - began:.0f} s; "
+                    f"{store.name}: {sum(done):,} of {workers * requests:,} requests in {now - began:.0f} s; "
                     f"the pod holds {held.went[-1] / 1e6:.0f} MB, at most {held.most / 1e6:.0f}",
                     file=sys.stderr,
                     flush=True,
                 )
         if wrong:
             raise wrong[0]
-        held.seconds, held.runs = time.monotonic() - began, sum(done)
+        held.seconds, held.requests = time.monotonic() - began, sum(done)
         last_look = time.monotonic() + 5
         while time.monotonic() < last_look:
             time.sleep(0.5)
@@ -302,10 +306,11 @@ def held_main(options: argparse.Namespace) -> list[dict[str, Any]]:
         small = hold(toy, max(ITEMS, options.requests // 10), options, settings)
         many = hold(large, options.requests, options, settings)
         result = {
-            "class": kind, "model_mb": round(size / 1e6), "runs": many.runs,
+            "class": kind, "model_mb": round(size / 1e6), "requests": many.requests,
+            "to_a_run": options.together or 1,
             "ready": round((many.start - small.start) / size, 2), "at_most": round((many.most - small.most) / size, 2),
             "at_the_end": round((many.end - small.end) / size, 2), "forked_anew": many.renewed,
-            "runs_per_s": round(many.runs / many.seconds), "toy_mb": round(small.most / 1e6),
+            "per_s": round(many.requests / many.seconds), "toy_mb": round(small.most / 1e6),
         }  # fmt: skip
         print("  ".join(f"{name} {value}" for name, value in result.items()), flush=True)
         if options.raw:
@@ -390,6 +395,7 @@ def main() -> None:
     parser.add_argument("--class", dest="classes", action="append", choices=CLASSES)
     parser.add_argument("--requests", type=int, default=20_000, help="held: per worker")
     parser.add_argument("--workers", type=int, default=4, help="held")
+    parser.add_argument("--together", type=int, default=0, help="held: requests that share a run; one each by default")
     parser.add_argument("--refork-share", default="", help="held; 1000: workers are never forked anew for their memory")
     parser.add_argument("--refork-runs", default="0", help="held: forked anew after so many runs, whatever they hold")
     parser.add_argument("--minutes", type=float, default=math.inf, help="held: at most so many for each pod")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from devkit import certificates
 from gateway.shell import hop
 from gateway.shell.hop import Hop
 from shared.http_client import Connection, LostError, Reply
@@ -41,13 +43,15 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def listening(*answers: bytes | None) -> AsyncIterator[tuple[Server, str, int]]:
+async def listening(
+    *answers: bytes | None, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[tuple[Server, str, int]]:
     server = Server(*answers)
-    running = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    running = await asyncio.start_server(server.serve, host, 0, ssl=tls)
     port = running.sockets[0].getsockname()[1]
     try:
         async with asyncio.timeout(20):
-            yield server, f"http://127.0.0.1:{port}", port
+            yield server, f"{'https' if tls else 'http'}://{host}:{port}", port
     finally:
         running.close()
         for writer in server.connections:
@@ -220,3 +224,37 @@ async def test_a_unix_socket_is_as_good(tmp_path: Path) -> None:
     running.close()
     with pytest.raises(OSError, match=r"No such file|refused"):
         await Connection.to_socket(tmp_path / "none", 100)
+
+
+def certified(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's side for localhost, and the authority to trust."""
+    made = certificates.ensure(folder, "scorer")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.cert_file, made.key_file)
+    return context, made.ca_file
+
+
+async def test_a_scorer_behind_tls_is_asked_by_who_trusts_its_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, ca_file = certified(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    pool = Hop()
+    async with listening(OK, OK, tls=context) as (server, address, _):
+        for _ in range(2):
+            assert (await pool.get(address, "/", {}, within_s=10, connect_s=10)).body == b"ok"
+        assert len(server.connections) == 1
+        pool.close()
+
+
+@pytest.mark.parametrize(("trusts", "host"), [(False, "127.0.0.1"), (True, "127.0.0.2")])
+async def test_who_cannot_prove_to_be_the_scorer_is_told_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, trusts: bool, host: str
+) -> None:
+    context, ca_file = certified(tmp_path)
+    if trusts:  # the certificate is for another address
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    async with listening(OK, tls=context, host=host) as (server, address, _):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await Hop().get(address, "/", {"Authorization": "Bearer secret"}, within_s=10, connect_s=10)
+        assert not server.heard
