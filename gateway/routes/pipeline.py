@@ -34,13 +34,14 @@ from gateway.core.windows import FEW, Windows
 from gateway.metrics import Metrics
 from gateway.middleware.errors import request_id
 from gateway.settings import GatewaySettings
-from gateway.shell.admit import Admission, Fields, Ticket
+from gateway.shell.admit import Admission
 from gateway.shell.authenticate import Authenticator
 from gateway.shell.body import ClientDisconnectedError, check_size, read_body
 from gateway.shell.coalesce import Forwarder, Waiting
 from gateway.shell.compress import LEAST_BYTES, compressed
 from gateway.shell.edge import EdgeLimiter
 from gateway.shell.pods import PodClient
+from gateway.shell.ticket import Fields, Ticket
 from shared.asgi import answer
 from shared.deadline import CLIENT_TIMEOUT_HEADER, parse_timeout_ms
 from shared.errors import (

@@ -16,8 +16,8 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -28,9 +28,7 @@ from gateway.core.admission import (
     Admitted,
     Answer,
     CounterStore,
-    Decision,
     Group,
-    Refused,
     Release,
     StoreAwayError,
     Usage,
@@ -39,7 +37,8 @@ from gateway.core.admission import (
 )
 from gateway.core.limits import Limits
 from gateway.shell.limits_memory import MemoryCounterStore
-from shared.errors import OverloadedError, TooManyRequestsError
+from gateway.shell.ticket import Ticket
+from shared.errors import OverloadedError
 
 #: A trip that has not come back by then is given up: with `GRACE_S`, all the delay that an absent Redis ever causes.
 TRIP_TIMEOUT_S = 0.040
@@ -62,7 +61,6 @@ IDLE_S = 15.0
 STEADY_S = 10.0
 
 log = structlog.get_logger("gateway.limits")
-Fields = Sequence[tuple[bytes, bytes]]
 _UNLIMITED = Admitted(Usage(0))
 
 
@@ -90,94 +88,6 @@ class Unobserved:
 
     def decided(self, outcome: str, *, shared: bool) -> None:
         """Ignored."""
-
-
-class Ticket:
-    """One request's admission: asked for, decided, and its place held until `release` or the deadline.
-
-    A context manager: leaving it releases. Releasing twice is no error; before the decision it means that nobody waits for it
-    any more, and what has neither begun nor left for the shared counters is never charged.
-    """
-
-    __slots__ = (
-        "_admission", "_decision", "_shared", "_waiter", "ask", "begun", "caller_key", "gone", "limits", "on_refused"
-    )  # fmt: skip
-
-    def __init__(
-        self, admission: Admission, caller_key: str, limits: Limits, ask: Admit, decision: Decision | None = None
-    ) -> None:
-        self._admission = admission
-        self.caller_key = caller_key
-        self.limits = limits
-        self.ask = ask
-        self._decision = decision
-        self._shared = False
-        self._waiter: asyncio.Future[None] | None = None
-        self.gone = False
-        #: Its work was begun before it was decided: it will be charged, whatever becomes of it.
-        self.begun = False
-        #: Called once, instead of raising, where nobody waits in `admitted` when the decision comes and it is a refusal.
-        self.on_refused: Callable[[TooManyRequestsError], None] | None = None
-
-    async def admitted(self) -> Fields:
-        """The fields for its response, when it is decided. Raises TooManyRequestsError, whose `retry_after_ms` is enough."""
-        if self._decision is None:
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._admission.hurry()
-            await self._waiter
-        decision = self._decision
-        if isinstance(decision, Refused):
-            raise self._refusal(decision)
-        assert decision is not None  # noqa: S101  what the waiter waited for
-        return ratelimit_fields.encoded(self.limits, decision.usage)
-
-    def decided(self, decision: Decision, *, shared: bool) -> None:
-        """By the shared counters, or by this process alone. Once."""
-        self._decision, self._shared = decision, shared
-        if self.begun:
-            self._admission.was_sure(self.caller_key, self.ask.rows)
-        if self.gone:
-            self._give_back()
-            return
-        refused = decision if isinstance(decision, Refused) else None
-        self._admission.observer.decided("admitted" if refused is None else refused.limit, shared=shared)
-        if self._waiter is not None:
-            if not self._waiter.done():
-                self._waiter.set_result(None)
-        elif refused is not None and self.on_refused is not None:
-            self.on_refused(self._refusal(refused))
-
-    def may_begin(self) -> bool:
-        """Whether its work may begin before it is decided (`Admission.is_sure`): then it is charged even if released first."""
-        self.begun = self._decision is None and self._admission.is_sure(self.caller_key, self.limits, self.ask.rows)
-        return self.begun
-
-    @property
-    def undecided(self) -> bool:
-        """Whether its decision is still to come."""
-        return self._decision is None
-
-    def release(self) -> None:
-        """The request is over, however it ended. Never waits."""
-        if not self.gone:
-            self.gone = True
-            self._give_back()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def _give_back(self) -> None:
-        if self.ask.lease_ms > 0 and isinstance(self._decision, Admitted):
-            in_flight = self._decision.usage.in_flight
-            self._admission.give_back(
-                self.caller_key, self.limits, self.ask.lease_id, in_flight=in_flight, shared=self._shared
-            )
-
-    def _refusal(self, refused: Refused) -> TooManyRequestsError:
-        return refusal(self.limits, refused, ratelimit_fields.fields(self.limits, refused.usage))
 
 
 class _Return(msgspec.Struct, frozen=True, eq=False):

@@ -46,7 +46,9 @@ class Hop:
         if parts.scheme == "https":
             tls = self._tls = self._tls or ssl.create_default_context()
         async with asyncio.timeout(within_s):
-            return await Connection.to_host(parts.hostname or "", parts.port or (443 if tls else 80), MAX_ANSWER_BYTES, tls)
+            return await Connection.to_host(
+                parts.hostname or "", parts.port or (443 if tls else 80), MAX_ANSWER_BYTES, tls
+            )
 
     def give_back(self, address: str, connection: Connection) -> None:
         """Its request has been answered, or was given up: then it is closed."""
