@@ -71,6 +71,13 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class Yield:
+    """Have the worker leave the processor to others where they want it."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Down:
     """The version's workers cannot stay up: it is not served any more."""
 
@@ -85,4 +92,4 @@ class Up:
     key: Key
 
 
-Effect = Fork | Send | End | Answer | Measure | Down | Up
+Effect = Fork | Send | End | Answer | Measure | Yield | Down | Up

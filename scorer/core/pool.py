@@ -5,12 +5,12 @@
                  └────────────┘ in smaller parts (`answers`)
 
 Rules kept here and in the modules it puts together: at most `slots` predictions at once, but those that take far longer than
-expected hold slots of their own version only, so that one which loops does not take the pod from the others until it is
-killed; short runs of another version pass long ones up to its fair share of the slots (`slots`); a worker is busy from the
-moment it is chosen; waiting calls of one batchable version go together up to `max_run_rows` (`line`); versions share the slots
-by time used; the queue is bounded in rows and bytes, and by what can still be done before a call's deadline (`waiting_room`); each
-version keeps one worker, grows while work waits, and idle ones go (`staffing`). At a call's deadline it is answered and the
-run goes on: only `max_predict_s` ends a worker.
+expected hold slots of their own version only and leave the processor to others, so that one which loops does not take the pod
+from the others until it is killed; short runs of another version pass long ones up to its fair share of the slots (`slots`); a
+worker is busy from the moment it is chosen; waiting calls of one batchable version go together up to `max_run_rows` (`line`);
+versions share the slots by time used; the queue is bounded in rows and bytes, and by what can still be done before a call's
+deadline (`waiting_room`); each version keeps one worker, grows while work waits, and idle ones go (`staffing`). At a call's
+deadline it is answered and the run goes on: only `max_predict_s` ends a worker.
 
 A version whose workers die before they have answered anything, five in a row, is down (`upkeep`): calls are refused, those
 that wait too, and one worker is tried now and then.
@@ -27,7 +27,7 @@ import math
 from scorer.core.answers import Answers
 from scorer.core.calls import Call, Failure, Key, Portion, Run
 from scorer.core.demand import Demand
-from scorer.core.effects import ORDERLY, Answer, Cause, Down, Effect, Send, Up
+from scorer.core.effects import ORDERLY, Answer, Cause, Down, Effect, Send, Up, Yield
 from scorer.core.limits import PoolLimits
 from scorer.core.line import Line
 from scorer.core.pieces import pieces
@@ -253,7 +253,7 @@ class Pool:
         self._renewal.worked(worker)
         if renew:
             self._renewal.asks(worker)
-        worker.retire = worker.retire or retire
+        worker.retire = worker.retire or retire or worker.yields
         worker.become(WorkerState.IDLE, now)
         line = self.lines[run.key]
         effects = self._stays(worker)
@@ -272,6 +272,10 @@ class Pool:
         self.demand.observe(self.used_s(now), self._room.waiting_s(), now)
         for worker in list(self.workers.values()):
             effects += self._renewal.measure(worker, now)
+        for worker in self._slots.overdue(now):
+            if not worker.yields:
+                worker.yields = True
+                effects.append(Yield(worker.number))
         for line in self.lines.values():
             effects += self._renewal.replace(line, now)
             effects += self._staffing.shrink(line, now)

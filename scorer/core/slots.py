@@ -46,6 +46,10 @@ class Slots:
         cost_s = self._lines[worker.run.key].cost.predict_s(worker.run.frame.rows)
         return max(0.0, worker.run.started_s + cost_s - now)
 
+    def overdue(self, now: float) -> list[Worker]:
+        """Those whose run takes far longer than was expected."""
+        return [worker for worker in self._workers.busy() if self._overdue(worker, now)]
+
     def _overdue(self, worker: Worker, now: float) -> bool:
         if worker.run is None:
             return False

@@ -25,6 +25,7 @@ class Worker:
     runs: int = 0
     checked_s: float = 0.0  # when the ping left that it has to answer
     retire: bool = False  # ends as soon as it is idle
+    yields: bool = False  # it was told to leave the processor to others, which cannot be taken back
     cause: Cause | None = None  # why it was told to end
     born_s: float = 0.0
     listens_s: float = math.inf  # since when

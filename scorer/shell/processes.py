@@ -155,6 +155,16 @@ def plight_of(pid: int) -> Plight | None:
     return Plight.CRASHING if int(fields[29]) & _CRASH_SIGNALS else None
 
 
+def yield_processor(pid: int) -> None:
+    """Have all of a process's threads run only where nobody else wants to, or nearly: the least of shares (nice 19).
+
+    What it forks inherits that. Without privileges it cannot be taken back.
+    """
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
+
+
 def resident_bytes(pid: int) -> int:
     """Its memory that is not swapped out, what it shares with its zygote included; 0 if it is gone."""
     try:

@@ -23,7 +23,7 @@ from typing import Any
 import structlog
 
 from scorer.core.calls import Call, Failure, Key, Run
-from scorer.core.effects import ORDERLY, Answer, Cause, Down, Effect, End, Fork, Measure, Send, Up
+from scorer.core.effects import ORDERLY, Answer, Cause, Down, Effect, End, Fork, Measure, Send, Up, Yield
 from scorer.core.frames import cut, join
 from scorer.core.pool import Pool
 from scorer.core.states import WorkerState
@@ -133,6 +133,8 @@ class Workers:
                     self._end(effect.worker, effect.cause)
                 case Measure():
                     self._measure(effect.worker)
+                case Yield():
+                    self._yield(effect.worker)
                 case Down():
                     self.on_down(effect.key, effect.reason)
                 case Up():
@@ -227,6 +229,12 @@ class Workers:
             self._loop.call_soon(self._measured, number, None)
         else:
             self._read(process.pid, lambda memory: self._measured(number, memory))
+
+    def _yield(self, number: int) -> None:
+        process = self.processes.get(number)
+        if process is not None and process.pid is not None:
+            log.info("scorer.worker.overdue", model=process.key[0], version=process.key[1], pid=process.pid)
+            processes.yield_processor(process.pid)
 
     def _measured(self, number: int, memory: Memory | None) -> None:
         process = self.processes.get(number)

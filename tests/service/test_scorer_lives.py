@@ -222,6 +222,23 @@ def test_a_quick_model_does_not_wait_for_the_long_runs_of_another_that_hold_ever
         assert [call.result() for call in long] == [[2.2], [2.2]]
 
 
+def test_a_run_that_takes_far_too_long_leaves_the_processor_to_others_and_is_answered(tmp_path: Path) -> None:
+    with scorer(tmp_path, SLOW) as pod, ThreadPoolExecutor(1) as thread:
+        pod.ready()
+        usual = os.getpriority(os.PRIO_PROCESS, pod.process.pid)
+        [before] = [worker["pid"] for worker in pod.status()["workers"]]
+        call = thread.submit(pod.predict, SLOW, seconds=[3.0])
+        eventually(lambda: os.getpriority(os.PRIO_PROCESS, before) == 19, what="it yields")
+        assert call.result() == [3.0]
+
+        def another() -> bool:
+            pids = [worker["pid"] for worker in pod.status()["workers"] if worker["state"] == "idle"]
+            return len(pids) == 1 and pids != [before] and os.getpriority(os.PRIO_PROCESS, pids[0]) == usual
+
+        eventually(another, what="one that has its share takes its place")
+        assert pod.predict(SLOW, seconds=[0.0]) == [0.0]
+
+
 def test_a_full_queue_answers_503_with_a_time_to_come_back(tmp_path: Path) -> None:
     with scorer(tmp_path, SLOW, workers=1, queue_rows=2) as pod, ThreadPoolExecutor(3) as threads:
         pod.ready()

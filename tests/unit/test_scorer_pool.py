@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scorer.core.calls import Call, Failure, Key, Run
-from scorer.core.effects import Answer, Cause, Effect, End, Fork, Measure, Send
+from scorer.core.effects import Answer, Cause, Effect, End, Fork, Measure, Send, Yield
 from scorer.core.limits import PoolLimits
 from scorer.core.pool import Pool
 from scorer.core.states import WorkerState
@@ -52,6 +52,7 @@ class Pod:
         self.running: dict[int, Run] = {}
         self.ended: list[int] = []
         self.answers: list[Answer] = []
+        self.yielded: list[int] = []
         self.private: dict[int, float] = {}  # worker -> bytes of its own
         for key in keys:
             self.do(self.pool.add_version(key, ECHO, batchable=batchable, cost=Cost(), now=self.now))
@@ -69,6 +70,8 @@ class Pod:
                 case Measure():
                     private = self.private.get(effect.worker, 0.0)
                     self.do(self.pool.measured(effect.worker, private, self.now))
+                case Yield():
+                    self.yielded.append(effect.worker)
                 case Answer():
                     self.answers.append(effect)
 
@@ -518,6 +521,22 @@ def slow_and_quick(slots: int) -> Pod:
     pod.pool.lines[B].cost = Cost(fixed_s=0.003)
     pod.start()
     return pod
+
+
+def test_a_run_that_takes_far_too_long_leaves_the_processor_to_others_and_its_worker_is_replaced() -> None:
+    pod = Pod(slots=2)
+    pod.start()
+    pod.call(1)
+    [worker] = pod.running
+    for _ in range(4):
+        pod.now += 1
+        pod.do(pod.pool.tick(pod.now))
+    assert pod.yielded == [worker]  # once
+    assert not pod.ended
+    pod.finish(worker)
+    assert [values(answer.frame) for answer in pod.answers if answer.frame] == [[1]]
+    pod.start()
+    assert pod.ended == [worker]  # another listens: what was told to yield never has its share again
 
 
 def test_a_short_run_passes_long_ones_that_hold_every_slot() -> None:

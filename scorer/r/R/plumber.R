@@ -46,8 +46,13 @@ worker_router <- R6::R6Class("WorkerRouter",
 #' @noRd
 frame_predictor <- function(model) {
   answer <- if (is.null(model$fun)) rows_answerer(model) else call_answerer(model)
+  state <- session_state()
+  pid <- Sys.getpid()
   function(body, rows) {
-    state <- session_state()
+    if (Sys.getpid() != pid) {
+      state <<- session_state() # a fork has a folder of its own; from then on each call finds what the one before it found
+      pid <<- Sys.getpid()
+    }
     on.exit(restore_session(state))
     tryCatch(
       {

@@ -52,6 +52,20 @@ test_that("a call leaves the session as it found it", {
   expect_identical(after[same], before[same])
 })
 
+test_that("a call finds the session as the first one did", {
+  found <- list()
+  messy <- function(newdata) {
+    found[[length(found) + 1L]] <<- list(getOption("digits"), getwd(), RNGkind())
+    options(digits = 3)
+    setwd(tempdir())
+    set.seed(1, kind = "Wichmann-Hill")
+    newdata$x
+  }
+  predict_frame <- frame_predictor(model_of(messy))
+  for (time in 1:3) predict_frame(writeBin(1, raw()), 1)
+  expect_identical(found[2:3], found[c(1, 1)])
+})
+
 test_that("one whose R is about to collect fully says so, whether it predicts or is pinged", {
   router <- build_router(model_of(function(newdata) newdata$x))
   asked <- function() {
