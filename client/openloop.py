@@ -15,8 +15,8 @@ import asyncio
 import math
 import ssl
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -135,14 +135,16 @@ class Gun:
         *,
         timeout_s: float = 30,
         at_once: int = 2000,
+        pool: int | None = None,
         here_only: bool = True,
         trusted: ssl.SSLContext | None = None,
         heard: Callable[[bytes], object] | None = None,
     ) -> None:
         """`url`: http:// or https://, or the path of a unix socket. Raises ValueError for another machine's if `here_only`.
 
-        More than `at_once` unanswered: the next count as not sent. `trusted` is for https (by default the system's CAs);
-        `heard` is told the head of each answer.
+        More than `at_once` unanswered: the next count as not sent. `pool`: so many connections are kept open from the first request
+        on, all of them in use in turn, and what finds none free waits for one; by default as many are opened as there are requests
+        at once. `trusted` is for https (by default the system's CAs); `heard` is told the head of each answer.
         """
         if here_only and not is_here(url):
             raise ValueError(f"{url} is not this machine: load goes to the loopback interface only")
@@ -155,6 +157,9 @@ class Gun:
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
         self._at_once = at_once
+        self._pool = pool
+        self._opened = False
+        self._line: deque[tuple[_Flying, Callable[[Connection], None]]] = deque()  # what waits for one of the pool
         self._idle: list[tuple[Connection, float]] = []
         self._open: set[Connection] = set()
         self._flying: set[_Flying] = set()
@@ -168,13 +173,13 @@ class Gun:
 
     async def __aexit__(self, *_: object) -> None:
         tasks = [task for task in (self._sweeper, *self._connecting) if task]
+        self._sweeper = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in list(self._open):
             connection.close()
         await asyncio.sleep(0)
-        self._sweeper = None
 
     async def pull(self, shot: Shot) -> str | None:
         """Send one; None if it was answered rightly, else what was the matter."""
@@ -249,43 +254,83 @@ class Gun:
         def on_answer(status: int, body: bytes) -> None:
             self._end(flying, shot.wrong(status, body) if status else body.decode(errors="replace"))
 
+        def go(connection: Connection) -> None:
+            flying.connection = connection
+            connection.send(request, on_answer)
+
+        if self._pool is not None:
+            self._through_pool(flying, go, self._pool)
+            return
         while self._idle:
             connection, since = self._idle.pop()
             if now - since < _REUSE_S:
-                flying.connection = connection
-                connection.send(request, on_answer)
+                go(connection)
                 return
             connection.close()
-        task = asyncio.create_task(self._connect(flying, lambda connection: connection.send(request, on_answer)))
+        self._begin(self._connect(flying, go))
+
+    def _through_pool(self, flying: _Flying, go: Callable[[Connection], None], size: int) -> None:
+        self._line.append((flying, go))
+        if not self._opened:
+            self._opened = True
+            for _ in range(size):
+                self._begin(self._join())
+        while self._line and self._idle:
+            self._free(self._idle.pop(0)[0])
+
+    def _begin(self, connecting: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(connecting)
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
-    async def _connect(self, flying: _Flying, then: Callable[[Connection], None]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _join(self) -> None:
+        """One more of the pool, or what waits for one is told why there is none."""
         try:
-            if self._unix is not None:
-                _, connection = await loop.create_unix_connection(self._new_connection, self._unix)
-            else:
-                _, connection = await loop.create_connection(
-                    self._new_connection, self._host, self._port, ssl=self._tls
-                )
+            connection = await self._connection()
+        except OSError as error:
+            for flying, _ in self._line:
+                self._end(flying, f"{type(error).__name__}: {error}")
+            self._line.clear()
+            self._opened = bool(self._open)
+            return
+        self._free(connection)
+
+    async def _connect(self, flying: _Flying, then: Callable[[Connection], None]) -> None:
+        try:
+            connection = await self._connection()
         except OSError as error:
             self._end(flying, f"{type(error).__name__}: {error}")
             return
         if flying.done is None:  # too late meanwhile
-            self._idle.append((connection, time.monotonic()))
+            self._free(connection)
             return
-        flying.connection = connection
         then(connection)
 
+    async def _connection(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        if self._unix is not None:
+            return (await loop.create_unix_connection(self._new_connection, self._unix))[1]
+        return (await loop.create_connection(self._new_connection, self._host, self._port, ssl=self._tls))[1]
+
     def _new_connection(self) -> Connection:
-        connection = Connection(lambda free: self._idle.append((free, time.monotonic())), self._lost, self._heard)
+        connection = Connection(self._free, self._lost, self._heard)
         self._open.add(connection)
         return connection
+
+    def _free(self, connection: Connection) -> None:
+        """It has nothing to do: the next that waits has it."""
+        while self._line:
+            flying, go = self._line.popleft()
+            if flying.done is not None:
+                go(connection)
+                return
+        self._idle.append((connection, time.monotonic()))
 
     def _lost(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._idle = [one for one in self._idle if one[0] is not connection]
+        if self._pool is not None and self._sweeper is not None:
+            self._begin(self._join())
 
     def _end(self, flying: _Flying, wrong: str | None) -> None:
         self._flying.discard(flying)
@@ -297,7 +342,8 @@ class Gun:
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = time.monotonic()
-            old = sum(now - since >= _REUSE_S for _, since in self._idle)  # the first: the newest is used again
+            # The first: the newest is used again.
+            old = sum(now - since >= _REUSE_S for _, since in self._idle) if self._pool is None else 0
             for connection, _ in self._idle[:old]:
                 connection.close()
             del self._idle[:old]

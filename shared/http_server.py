@@ -18,6 +18,27 @@ from shared.asgi import WHOLE_ANSWER
 EXTENSIONS: Final[dict[str, dict[object, object]]] = {WHOLE_ANSWER: {}}
 
 
+class _Nobody:
+    """Whom an event without anybody who waits for it wakes."""
+
+    def set(self) -> None:
+        """Nobody."""
+
+
+class Answered:
+    """Stands for a request that was answered while its connection waits for the next: nothing of the request is kept.
+
+    One for all connections, so what uvicorn still does to a cycle then must mean nothing here.
+    """
+
+    response_started = response_complete = keep_alive = True
+    disconnected = more_body = False
+    message_event: Final = _Nobody()
+
+
+ANSWERED: Final = Answered()
+
+
 class WholeProtocol(HttpToolsProtocol):
     """A request's scope names `WHOLE_ANSWER` among its extensions; its state has the `body` if all of it came with its head."""
 

@@ -26,7 +26,7 @@ import time
 from asyncio import TimerHandle
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -42,13 +42,14 @@ from shared.errors import (
     RequestTimeoutError,
     ScoregateError,
 )
-from shared.http_server import Cycle, WholeProtocol
+from shared.http_server import ANSWERED, Cycle, WholeProtocol
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_FIELDS: Final = 100
 #: Requests of one connection that wait for their turn; HTTP libraries send one at a time.
 MAX_PIPELINED: Final = 32
 _SLICE_BYTES: Final = 16 * 1024
+_NO_SCOPE: Final[Any] = {}
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 #: Fields that two readers could read in two ways if they came twice (RFC 9110, 5.3; RFC 9112, 6.3).
 _ONCE = frozenset(
@@ -466,6 +467,8 @@ class ProtectProtocol(WholeProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self._await_request()
+            if self._input is _IDLE:  # an idle connection keeps nothing of its last request
+                self.cycle, self.scope, self.headers, self._sent = cast("Any", ANSWERED), _NO_SCOPE, [], None
         if self._input is _BODY and self.cycle.response_complete:
             self._start("drain", self.drain_timeout_s, self.transport.close)
 

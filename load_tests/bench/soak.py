@@ -20,6 +20,8 @@ from load_tests.bench.verdicts import at_most, none_wrong
 from load_tests.bench.watch import Held, watching
 
 SHARE = 0.7
+#: Connections that clients keep: as many all the time, so that memory which grows is not theirs.
+POOL = 256
 MORE_FILES = 2
 #: Connections between the services that are kept close after half a minute.
 _QUIET_WITHIN_S = 45.0
@@ -61,7 +63,7 @@ async def _steady(place: Ground, seconds: float) -> tuple[float, Report, Held, d
     before = await asyncio.to_thread(_files, roles)
     rate = SHARE * most.right / most.took_s
     say(f"peak {most.right / most.took_s:.0f}/s; now {rate:.0f}/s for {seconds:g} s")
-    async with Gun(place.gate.url) as gun, watching(roles, 5 if seconds > 120 else 1) as held:
+    async with Gun(place.gate.url, pool=POOL) as gun, watching(roles, 5 if seconds > 120 else 1) as held:
         report = await gun.fire(shots, rate_per_s=rate, seconds=seconds)
     until = asyncio.get_running_loop().time() + _QUIET_WITHIN_S
     while True:

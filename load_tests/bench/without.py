@@ -28,8 +28,9 @@ from gateway.core.contract.tokens import Steps
 from gateway.core.contracts import Contracts
 from gateway.core.limits import Limits
 from gateway.settings import GatewaySettings
-from gateway.shell.admit import Admission, Ticket
+from gateway.shell.admit import Admission
 from gateway.shell.authenticate import Authenticator
+from gateway.shell.ticket import Ticket
 from shared import logs
 from shared.catalogue import VersionEntry
 from shared.settings import read_or_exit

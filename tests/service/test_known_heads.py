@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.protocol import ProtectProtocol
+from shared.http_server import ANSWERED
 from tests.service.gateway_alone import FakePod, Running, becomes_true, running
 from tests.service.test_floods import Line, request
 
@@ -116,15 +117,17 @@ async def test_a_client_that_speaks_http_1_0_is_answered_each_time_as_the_first_
 
 
 @pytest.mark.parametrize("body", [rows(*range(500)), rows() + b"x" * 5000], ids=["answered", "refused"])
-async def test_a_connection_keeps_no_body_once_it_is_answered(tmp_path: Path, body: bytes) -> None:
+async def test_an_idle_connection_keeps_nothing_of_the_request_it_had(tmp_path: Path, body: bytes) -> None:
     async with running(tmp_path, FakePod()) as gate:
         await becomes_true(lambda: gate.gateway.pipeline.index.models)
         line = await Line.to(gate)
         for _ in range(3):
             await line.ask(request("a", body=body))
             (connection,) = (c for c in gc.get_objects() if isinstance(c, ProtectProtocol) and c.cycle is not None)
-            assert not connection.cycle.body
-            assert "body" not in connection.cycle.scope["state"]
+            assert connection.cycle is ANSWERED
+            assert not connection.scope
+            assert not connection.headers
+            assert connection._sent is None
             del connection
         await line.close()
 

@@ -85,6 +85,27 @@ async def test_a_connection_is_used_again_and_as_many_are_opened_as_callers_wait
     assert server.connections == 5
 
 
+async def test_a_pool_is_kept_and_used_in_turn_and_what_finds_none_free_waits() -> None:
+    server, shot = Server(), Shot("/", b"x", right_is(b"x"))
+    async with server.listening() as url, Gun(url, pool=3) as gun:
+        assert await asyncio.gather(*(gun.pull(shot) for _ in range(20))) == [None] * 20
+        for _ in range(6):
+            assert await gun.pull(shot) is None
+        assert server.connections == 3
+        for writer in list(server._serving.values()):
+            writer.close()
+        async with asyncio.timeout(10):
+            while server.connections < 6:  # noqa: ASYNC110  what the server has closed is opened again
+                await asyncio.sleep(0.01)
+        assert await gun.pull(shot) is None
+
+
+async def test_without_a_server_all_that_wait_for_a_pool_are_told() -> None:
+    async with Gun("http://127.0.0.1:1", pool=2) as gun:
+        said = await asyncio.gather(*(gun.pull(Shot("/", b"x", right_is(b"x"))) for _ in range(5)))
+    assert all(wrong and "ConnectionRefusedError" in wrong for wrong in said)
+
+
 async def test_what_is_not_answered_in_time_is_said_and_does_not_hold_the_others() -> None:
     server = Server()
     server.how = lambda body: 0 if body == b"stuck" else 200
