@@ -60,6 +60,8 @@ async def _steady(place: Ground, seconds: float) -> tuple[float, Report, Held, d
     async with Gun(place.gate.url) as gun:
         await gun.flood(shots, callers=64, seconds=2)
         most = await gun.flood(shots, callers=64, seconds=5)
+    async with Gun(place.gate.url, pool=POOL) as gun:  # what as many requests at once take is there from the start
+        await gun.flood(shots, callers=POOL, seconds=3)
     before = await asyncio.to_thread(_files, roles)
     rate = SHARE * most.right / most.took_s
     say(f"peak {most.right / most.took_s:.0f}/s; now {rate:.0f}/s for {seconds:g} s")

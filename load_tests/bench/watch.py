@@ -41,6 +41,7 @@ class Held:
                 "": f"{self.role[pid]} {pid}",
                 "MiB after start": next(mib for at, mib, _ in self.samples[pid] if at >= after_s),
                 "MiB at the end": self.samples[pid][-1][1],
+                "MiB at most": max(mib for at, mib, _ in self.samples[pid] if at >= after_s),
                 "growth %": round(self.growth(pid, after_s), 2),
                 "files": max(files for _, _, files in self.samples[pid]),
             }
