@@ -28,14 +28,13 @@ def fields(limits: Limits, usage: Usage) -> dict[str, str]:
 
 def encoded(limits: Limits, usage: Usage) -> tuple[tuple[bytes, bytes], ...]:
     """As `fields`, ready to be sent."""
-    policy = _encoded_policy(limits)
-    return (policy, (b"ratelimit", _template(limits) % tuple(_numbers(limits, usage)))) if policy else ()
+    policy, template = _encoded(limits)
+    return (policy, (b"ratelimit", template % tuple(_numbers(limits, usage)))) if template else ()
 
 
 @lru_cache(maxsize=1024)
-def _encoded_policy(limits: Limits) -> tuple[bytes, bytes] | None:
-    policy = policy_field(limits)
-    return (b"ratelimit-policy", policy.encode()) if policy else None
+def _encoded(limits: Limits) -> tuple[tuple[bytes, bytes], bytes]:
+    return (b"ratelimit-policy", policy_field(limits).encode()), _template(limits)
 
 
 @lru_cache(maxsize=1024)
@@ -59,7 +58,6 @@ def limit_field(limits: Limits, usage: Usage) -> str:
     return (_template(limits) % tuple(_numbers(limits, usage))).decode()
 
 
-@lru_cache(maxsize=1024)
 def _template(limits: Limits) -> bytes:
     """The field's text, with a place for each of `_numbers`."""
     items = []

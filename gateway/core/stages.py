@@ -25,11 +25,15 @@ _ALL: Final = ", ".join(f"{stage};dur=%{'d' if stage == 'wait' else '.2f'}" for 
 
 
 class Trip(msgspec.Struct, eq=False):
-    """A request's way to a scorer: when its (first) batch left and its answer was back, 0 while it is not so."""
+    """A request's way to a scorer: when its (first) batch left and its answer was back, 0 while it is not so.
+
+    `split_s`: when its rows were ready, where they had to wait for the limits.
+    """
 
     left_s: float = 0.0
     back_s: float = 0.0
     times: Times = NO_TIMES
+    split_s: float = 0.0
 
 
 class Clock:
@@ -74,6 +78,8 @@ class Clock:
         self.spent_s.update(queue=queue_s, predict=predict_s)
         self.enter("split", back_s)
         self.spent_s["hop"] = max(0.0, self.spent_s["hop"] - predict_s - queue_s)
+        if trip.split_s:
+            self.enter("admit", min(trip.split_s, now))
         self.end(now)
 
 

@@ -365,7 +365,7 @@ class Pipeline:
             else:
                 await _decided(ticket, deadline_s)
             clock.enter("wait", time.monotonic())
-            waiting = Waiting(contract, asked.pods, request, answered, asked.served.entry.retry)
+            waiting = Waiting(contract, asked.pods, request, answered, asked.served.entry.retry, ticket)
             if self.tracing is not None:
                 waiting.trace = self.tracing.waits(scope, asked.served.entry.version, frame.rows)
             item = Item(asked.place, frame, deadline_s, waiting)
@@ -376,9 +376,8 @@ class Pipeline:
                 # The connection keeps the scope until its next request: the rows and their answer would stay with it.
                 del scope["state"]["on_client_left"]
                 clock.scored(item.reply.trip, time.monotonic())
-            clock.enter("admit", time.monotonic())
-            limit_fields = await _decided(ticket, deadline_s)
             clock.enter("write", time.monotonic())
+            limit_fields = ticket.fields()
             if answer.rows != frame.rows:
                 raise UpstreamError
             try:

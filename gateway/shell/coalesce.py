@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import structlog
@@ -21,6 +22,7 @@ from gateway.core.stages import Trip
 from gateway.core.tracing import Trace, Tracing
 from gateway.shell.body import ClientDisconnectedError
 from gateway.shell.pods import NoAnswerError, PodClient
+from gateway.shell.ticket import Ticket
 from shared.deadline import Deadline
 from shared.errors import (
     ITEM_ERRORS,
@@ -44,13 +46,17 @@ _UNTRACED: contextlib.AbstractContextManager[str | None] = contextlib.nullcontex
 
 
 class Waiting(msgspec.Struct, eq=False):
-    """A caller that waits: its contract, the pods that have the version, the id of its request."""
+    """A caller that waits: its contract, the pods that have the version, the id of its request.
+
+    With a `ticket` its rows are handed out when that is decided, too.
+    """
 
     contract: Contract
     pods: Callable[[], frozenset[str]]
     request_id: str
     answer: asyncio.Future[Frame]
     retry: bool
+    ticket: Ticket | None = None
     trip: Trip = msgspec.field(default_factory=Trip)
     trace: Trace | None = None
 
@@ -206,6 +212,9 @@ class Forwarder:
             if index in errors:
                 kind = ITEM_ERRORS.get(errors[index].code, UpstreamError)
                 item.reply.answer.set_exception(kind(errors[index].detail))
+            elif (ticket := item.reply.ticket) is not None and ticket.undecided:
+                item.reply.trip.split_s = time.monotonic()
+                ticket.when_admitted(partial(_hand_out, item.reply.answer, frame))
             else:
                 item.reply.answer.set_result(frame)
 
@@ -244,6 +253,11 @@ def _nowhere(error: VersionNotHereError) -> UnavailableError:
             "the R processes of this model version do not stay up; try again later", retry_after_ms=5000
         )
     return UnavailableError("the version is being replaced; try again", retry_after_ms=500)
+
+
+def _hand_out(answer: asyncio.Future[Frame], frame: Frame) -> None:
+    if not answer.done():
+        answer.set_result(frame)
 
 
 def _expire(answer: asyncio.Future[Frame]) -> None:

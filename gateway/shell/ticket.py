@@ -26,7 +26,8 @@ class Ticket:
     """
 
     __slots__ = (
-        "_admission", "_decision", "_shared", "_waiter", "ask", "begun", "caller_key", "gone", "limits", "on_refused"
+        "_admission", "_decision", "_on_admitted", "_shared", "_waiter", "ask", "begun", "caller_key", "gone", "limits",
+        "on_refused",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +40,7 @@ class Ticket:
         self._decision = decision
         self._shared = False
         self._waiter: asyncio.Future[None] | None = None
+        self._on_admitted: Callable[[], None] | None = None
         self.gone = False
         #: Its work was begun before it was decided: it will be charged, whatever becomes of it.
         self.begun = False
@@ -51,11 +53,20 @@ class Ticket:
             self._waiter = asyncio.get_running_loop().create_future()
             self._admission.hurry()
             await self._waiter
+        return self.fields()
+
+    def fields(self) -> Fields:
+        """As `admitted`, of one that is decided."""
         decision = self._decision
         if isinstance(decision, Refused):
             raise self._refusal(decision)
         assert decision is not None  # noqa: S101  what the waiter waited for
         return ratelimit_fields.encoded(self.limits, decision.usage)
+
+    def when_admitted(self, then: Callable[[], None]) -> None:
+        """Have `then` called when it is decided, instead of waiting; a refusal goes to `on_refused`. Only while undecided."""
+        self._on_admitted = then
+        self._admission.hurry()
 
     def decided(self, decision: Decision, *, shared: bool) -> None:
         """By the shared counters, or by this process alone. Once."""
@@ -70,8 +81,11 @@ class Ticket:
         if self._waiter is not None:
             if not self._waiter.done():
                 self._waiter.set_result(None)
-        elif refused is not None and self.on_refused is not None:
-            self.on_refused(self._refusal(refused))
+        elif refused is not None:
+            if self.on_refused is not None:
+                self.on_refused(self._refusal(refused))
+        elif self._on_admitted is not None:
+            self._on_admitted()
 
     def may_begin(self) -> bool:
         """Whether its work may begin before it is decided (`Admission.is_sure`): then it is charged even if released first."""

@@ -27,6 +27,14 @@ def test_the_stages_of_a_whole_request() -> None:
     assert clock.total_s == 10.25
 
 
+def test_rows_that_wait_for_the_limits_wait_in_admit() -> None:
+    clock = Clock(0)
+    clock.enter("admit", 1)
+    clock.enter("wait", 2)
+    clock.scored(Trip(3, 5, Times(0, 1), 5.5), 7)
+    assert (clock.spent_s["split"], clock.spent_s["admit"], clock.total_s) == (0.5, 1 + 1.5, 7)
+
+
 def test_a_request_that_never_left_waited() -> None:
     clock = Clock(0)
     clock.enter("wait", 1)
@@ -42,10 +50,11 @@ def test_a_request_whose_batch_is_still_away_is_in_the_hop() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(STAGES[:4]), SECONDS), max_size=8), SECONDS, SECONDS, SECONDS, SECONDS, SECONDS
-)
+    st.lists(st.tuples(st.sampled_from(STAGES[:4]), SECONDS), max_size=8),
+    SECONDS, SECONDS, SECONDS, SECONDS, SECONDS, SECONDS,
+)  # fmt: skip
 def test_the_parts_are_never_negative_and_add_up_whatever_the_clocks_say(
-    laps: list[tuple[str, float]], left: float, back: float, queue: float, predict: float, now: float
+    laps: list[tuple[str, float]], left: float, back: float, queue: float, predict: float, split: float, now: float
 ) -> None:
     clock = Clock(0.0)
     at = 0.0
@@ -53,7 +62,7 @@ def test_the_parts_are_never_negative_and_add_up_whatever_the_clocks_say(
         at += later
         clock.enter(stage, at)
     clock.enter("wait", at)
-    clock.scored(Trip(left, back, Times(queue, predict)), at + now)
+    clock.scored(Trip(left, back, Times(queue, predict), split), at + now)
     clock.end(at)  # a clock that went back
     assert min(clock.spent_s.values()) >= 0
     assert math.isclose(sum(clock.spent_s.values()), clock.total_s, abs_tol=1e-9)
