@@ -137,6 +137,10 @@ def kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
+#: Niceness: a weight of 110 where others have 1024 (sched(7)). Not the least, for who is slow for a good reason is to end, too.
+YIELDING = 10
+
+
 class Plight(StrEnum):
     """What a process does not get out of by itself."""
 
@@ -156,13 +160,13 @@ def plight_of(pid: int) -> Plight | None:
 
 
 def yield_processor(pid: int) -> None:
-    """Have all of a process's threads run only where nobody else wants to, or nearly: the least of shares (nice 19).
+    """Give all of a process's threads a tenth of the share that others have of a core they want too.
 
     What it forks inherits that. Without privileges it cannot be taken back.
     """
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), YIELDING)
 
 
 def resident_bytes(pid: int) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from scorer.shell.processes import YIELDING
 from tests.service.scorer_models import DOUBLE, HOSTILE, SLOW
 from tests.service.scorer_pod import ROOT, Column, Model, Scorer, scorer
 from tests.support import eventually
@@ -228,7 +229,7 @@ def test_a_run_that_takes_far_too_long_leaves_the_processor_to_others_and_is_ans
         usual = os.getpriority(os.PRIO_PROCESS, pod.process.pid)
         [before] = [worker["pid"] for worker in pod.status()["workers"]]
         call = thread.submit(pod.predict, SLOW, seconds=[3.0])
-        eventually(lambda: os.getpriority(os.PRIO_PROCESS, before) == 19, what="it yields")
+        eventually(lambda: os.getpriority(os.PRIO_PROCESS, before) == YIELDING, what="it yields")
         assert call.result() == [3.0]
 
         def another() -> bool:
