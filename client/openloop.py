@@ -291,9 +291,15 @@ class Gun:
             for flying, _ in self._line:
                 self._end(flying, f"{type(error).__name__}: {error}")
             self._line.clear()
-            self._opened = bool(self._open)
             return
         self._free(connection)
+
+    def _tend(self, size: int) -> None:
+        """Of the pool: open again what was closed, forget what waits in vain."""
+        self._line = deque(waiting for waiting in self._line if waiting[0].done is not None)
+        if self._opened:
+            for _ in range(size - len(self._open) - len(self._connecting)):
+                self._begin(self._join())
 
     async def _connect(self, flying: _Flying, then: Callable[[Connection], None]) -> None:
         try:
@@ -329,8 +335,6 @@ class Gun:
     def _lost(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._idle = [one for one in self._idle if one[0] is not connection]
-        if self._pool is not None and self._sweeper is not None:
-            self._begin(self._join())
 
     def _end(self, flying: _Flying, wrong: str | None) -> None:
         self._flying.discard(flying)
@@ -347,6 +351,8 @@ class Gun:
             for connection, _ in self._idle[:old]:
                 connection.close()
             del self._idle[:old]
+            if self._pool is not None:
+                self._tend(self._pool)
             for late in [flying for flying in self._flying if flying.until < now]:
                 self._end(late, NO_ANSWER)
                 if late.connection is not None:

@@ -30,8 +30,9 @@ from shared.wire import (
 HEADER_LENGTH: Final = "inference-header-content-length"
 CONTENT_TYPE: Final = "application/octet-stream"
 ITEMS: Final = "__items"
-#: Of one side of a signature, written and read.
+#: Of one side of a signature, written and read, and what they take in all.
 MAX_HEADS: Final = 256
+MAX_HEADS_BYTES: Final = 1024 * 1024
 _Key = TypeVar("_Key")
 _Known = TypeVar("_Known")
 
@@ -85,10 +86,12 @@ class _Found(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-def _keep(known: dict[_Key, _Known], key: _Key, value: _Known) -> None:
-    if len(known) >= MAX_HEADS:
+def _keep(known: dict[_Key, _Known], key: _Key, value: _Known, head: bytes) -> None:
+    most = min(MAX_HEADS, MAX_HEADS_BYTES // len(head))  # heads of one signature are about as long as each other
+    if len(known) >= most:
         known.clear()
-    known[key] = value
+    if most:
+        known[key] = value
 
 
 def _tensors(specs: Sequence[TensorSpec], frame: Frame, items: Sequence[int]) -> list[_Tensor]:
@@ -111,7 +114,7 @@ def encode_request(specs: TensorSpecs, frame: Frame, items: Sequence[int]) -> tu
     if head is None:
         head = _encode(_Request(_tensors(specs, frame, items)))
         if specs.fixed:
-            _keep(specs.written, key, head)
+            _keep(specs.written, key, head, head)
     return _message(head, frame, items)
 
 
@@ -130,7 +133,7 @@ def encode_response(
         parameters = _MessageParameters(tuple(errors))
         head = _encode(_Response(model, version, _tensors(specs, frame, items), parameters))
         if specs.fixed and not errors:
-            _keep(specs.written, key, head)
+            _keep(specs.written, key, head, head)
     return _message(head, frame, items)
 
 
@@ -147,7 +150,7 @@ def decode_request(specs: TensorSpecs, body: Buffer, header_length: int) -> tupl
             raise WireError(f"header: {error}") from error
         frame, items = _frame(specs, request.inputs, data)
         if specs.fixed:
-            _keep(specs.read, head, _Found(frame.rows, _ends(request.inputs)))
+            _keep(specs.read, head, _Found(frame.rows, _ends(request.inputs)), head)
     if not items or min(items) < 1:
         raise WireError("every item has at least one row")
     return frame, items
@@ -184,7 +187,7 @@ def decode_response(specs: TensorSpecs, body: Buffer, header_length: int) -> Ans
     ):
         raise WireError("items without rows and errors disagree")
     if specs.fixed and not errors:
-        _keep(specs.read, head, _Found(frame.rows, _ends(response.outputs), model, version))
+        _keep(specs.read, head, _Found(frame.rows, _ends(response.outputs), model, version), head)
     return Answer(model, version, frame, items, errors)
 
 

@@ -50,8 +50,10 @@ MAX_PER_TRIP = 1_000
 MAX_WAITING = 20_000
 #: Turns of the event loop before a trip that nobody waits for leaves: in these the rows it is about leave for R.
 _TURNS = 3
-#: A place that is given back waits for so long for a trip to go with, where its caller has enough left.
+#: A place that is given back waits for so long for a trip to go with, where its caller has enough left: not with fewer places than
+#: these, for nobody knows here what other processes have admitted since.
 _RETURN_S = 0.010
+_MANY_PLACES = 32
 #: Of one probe, and of the first connection at start.
 PROBE_TIMEOUT_S = 1.0
 PROBE_PAUSES_S = (0.05, 1.0)
@@ -155,8 +157,9 @@ class Admission:
     async def aclose(self) -> None:
         """Gives back what is still to be given back, decides what still waits, closes the shared counters."""
         self.hurry()
-        if self._drain is not None:
+        while self._drain is not None:
             await self._drain
+            self.hurry()
         self._up = False
         if self._return is not None:
             self._return.cancel()
@@ -227,13 +230,14 @@ class Admission:
             raise
         return ticket
 
-    def give_back(self, caller_key: str, limits: Limits, lease_id: str, *, in_flight: int, shared: bool) -> None:
-        """The place of a request that is over, of a caller who had so many: at once where another process may lack it."""
+    def give_back(self, caller_key: str, limits: Limits, lease_id: str, *, shared: bool) -> None:
+        """The place of a request that is over: at once where another process may lack it."""
+        places, in_flight = limits.concurrent or 0, self._local.in_flight(caller_key)
         self._local.release(caller_key, lease_id)
         if not shared or not self._up:  # it ends at its deadline
             return
         self._waiting.append(_Return(caller_key, limits, Release(lease_id)))
-        if 2 * in_flight > (limits.concurrent or 0):
+        if places < _MANY_PLACES or 4 * in_flight > places:
             self.hurry()
         elif self._return is None:
             self._return = asyncio.get_running_loop().call_later(_RETURN_S, self._return_now)

@@ -31,6 +31,8 @@ class _Known:
 
     counters: Counters = field(default_factory=Counters)
     shared: bool = False
+    #: As the shared store last said.
+    in_flight: int = 0
     #: Under these limits the last decision left room in rates and quota; they only gain by time.
     roomy: Limits | None = None
     #: Half of what was left under these limits: calls, rows, places.
@@ -100,6 +102,11 @@ class MemoryCounterStore:
         """Gives a place back; nothing happens if it is not held here."""
         if known := self._known.get(caller_key):
             known.counters.release(lease_id)
+
+    def in_flight(self, caller_key: str) -> int:
+        """Requests of this caller at once, for all that is known here: what the shared store last said, or more of our own."""
+        known = self._known.get(caller_key)
+        return 0 if known is None else max(known.in_flight, len(known.counters.leases))
 
     def learn(self, group: Group, answer: Answer, asked_us: int) -> None:
         """Takes over what the shared store said; `asked_us` is our monotonic clock when the question left.
@@ -181,7 +188,7 @@ class MemoryCounterStore:
 
 def _set_spare(known: _Known, limits: Limits, last: Usage) -> None:
     calls, rows = scales(limits)
-    known.spare_of = limits
+    known.spare_of, known.in_flight = limits, last.in_flight
     known.spare_calls = calls.left(last.calls_level) / 2 if calls else math.inf
     known.spare_rows = rows.left(last.rows_level) / 2 if rows else math.inf
     known.spare_places = math.inf if limits.concurrent is None else (limits.concurrent - last.in_flight) / 2

@@ -65,6 +65,7 @@ class Ticket:
 
     def when_admitted(self, then: Callable[[], None]) -> None:
         """Have `then` called when it is decided, instead of waiting; a refusal goes to `on_refused`. Only while undecided."""
+        assert self._waiter is None  # noqa: S101  one way of waiting
         self._on_admitted = then
         self._admission.hurry()
 
@@ -111,10 +112,7 @@ class Ticket:
 
     def _give_back(self) -> None:
         if self.ask.lease_ms > 0 and isinstance(self._decision, Admitted):
-            in_flight = self._decision.usage.in_flight
-            self._admission.give_back(
-                self.caller_key, self.limits, self.ask.lease_id, in_flight=in_flight, shared=self._shared
-            )
+            self._admission.give_back(self.caller_key, self.limits, self.ask.lease_id, shared=self._shared)
 
     def _refusal(self, refused: Refused) -> TooManyRequestsError:
         return refusal(self.limits, refused, ratelimit_fields.fields(self.limits, refused.usage))

@@ -5,11 +5,11 @@
                  └────────────┘ in smaller parts (`answers`)
 
 Rules kept here and in the modules it puts together: at most `slots` predictions at once, but those that take far longer than
-expected hold slots of their own version only and leave the processor to others, so that one which loops does not take the pod
-from the others until it is killed; short runs of another version pass long ones up to its fair share of the slots (`slots`); a
-worker is busy from the moment it is chosen; waiting calls of one batchable version go together up to `max_run_rows` (`line`);
-versions share the slots by time used; the queue is bounded in rows and bytes, and by what can still be done before a call's
-deadline (`waiting_room`); each version keeps one worker, grows while work waits, and idle ones go (`staffing`). At a call's
+expected hold slots of their own version only and leave the processor to others who want it, so that one which loops does not take
+the pod from the others until it is killed; short runs of another version pass long ones up to its fair share of the slots
+(`slots`); a worker is busy from the moment it is chosen; waiting calls of one batchable version go together up to `max_run_rows`
+(`line`); versions share the slots by time used; the queue is bounded in rows and bytes, and by what can still be done before a
+call's deadline (`waiting_room`); each version keeps one worker, grows while work waits, and idle ones go (`staffing`). At a call's
 deadline it is answered and the run goes on: only `max_predict_s` ends a worker.
 
 A version whose workers die before they have answered anything, five in a row, is down (`upkeep`): calls are refused, those
@@ -273,7 +273,7 @@ class Pool:
         for worker in list(self.workers.values()):
             effects += self._renewal.measure(worker, now)
         for worker in self._slots.overdue(now):
-            if not worker.yields:
+            if not worker.yields and self._others_want(worker.key):
                 worker.yields = True
                 effects.append(Yield(worker.number))
         for line in self.lines.values():
@@ -331,6 +331,11 @@ class Pool:
             effects += self._assign_waiting(now)
         effects += self._staffing.grow(now)
         return effects + self._staffing.clear(now)
+
+    def _others_want(self, key: Key) -> bool:
+        """Whether a core is of use to another version now."""
+        busy = any(worker.run is not None and worker.key != key for worker in self.workers.values())
+        return busy or any(line.key != key and line.has_work() for line in self.lines.values())
 
     def _assign_waiting(self, now: float) -> list[Effect]:
         effects: list[Effect] = []

@@ -24,6 +24,8 @@ from pathlib import Path
 _PR_SET_CHILD_SUBREAPER = 36
 _CRASH_SIGNALS = sum(1 << (number - 1) for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+#: Niceness: a weight of 110 where others have 1024 (sched(7)). Not the least, for who is slow for a good reason is to end, too.
+YIELDING = 10
 _GUARD = """
 read done && exit 0
 kill -s KILL -- "-$1"
@@ -137,10 +139,6 @@ def kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-#: Niceness: a weight of 110 where others have 1024 (sched(7)). Not the least, for who is slow for a good reason is to end, too.
-YIELDING = 10
-
-
 class Plight(StrEnum):
     """What a process does not get out of by itself."""
 
@@ -162,10 +160,15 @@ def plight_of(pid: int) -> Plight | None:
 def yield_processor(pid: int) -> None:
     """Give all of a process's threads a tenth of the share that others have of a core they want too.
 
-    What it forks inherits that. Without privileges it cannot be taken back.
+    What it forks from now on inherits that. Without privileges it cannot be taken back. Where the kernel groups by session
+    (`sched_autogroup_enabled`, outside of a cgroup of its own: not in a container) it counts within the version only.
     """
-    with contextlib.suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return
+    for thread in threads:
+        with contextlib.suppress(OSError):  # it has ended
             os.setpriority(os.PRIO_PROCESS, int(thread.name), YIELDING)
 
 

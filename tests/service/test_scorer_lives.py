@@ -224,16 +224,27 @@ def test_a_quick_model_does_not_wait_for_the_long_runs_of_another_that_hold_ever
 
 
 def test_a_run_that_takes_far_too_long_leaves_the_processor_to_others_and_is_answered(tmp_path: Path) -> None:
-    with scorer(tmp_path, SLOW) as pod, ThreadPoolExecutor(1) as thread:
-        pod.ready()
+    with scorer(tmp_path, SLOW, DOUBLE, workers=2) as pod, ThreadPoolExecutor(1) as thread:
+        eventually(lambda: settled(pod, 2), what="both are there")
         usual = os.getpriority(os.PRIO_PROCESS, pod.process.pid)
-        [before] = [worker["pid"] for worker in pod.status()["workers"]]
-        call = thread.submit(pod.predict, SLOW, seconds=[3.0])
-        eventually(lambda: os.getpriority(os.PRIO_PROCESS, before) == YIELDING, what="it yields")
-        assert call.result() == [3.0]
+
+        def idle() -> list[int]:
+            workers = [worker for worker in pod.status()["workers"] if worker["model"] == SLOW.name]
+            return [worker["pid"] for worker in workers if worker["state"] == "idle"]
+
+        eventually(lambda: len(idle()) == 1, what="it has its worker")
+        [before] = idle()
+        call = thread.submit(pod.predict, SLOW, seconds=[4.0])
+
+        def yields() -> bool:  # where another version has work
+            assert pod.predict(DOUBLE, x=[1.0] * 1000) == [2.0] * 1000
+            return os.getpriority(os.PRIO_PROCESS, before) == YIELDING
+
+        eventually(yields, what="it yields")
+        assert call.result() == [4.0]
 
         def another() -> bool:
-            pids = [worker["pid"] for worker in pod.status()["workers"] if worker["state"] == "idle"]
+            pids = idle()
             return len(pids) == 1 and pids != [before] and os.getpriority(os.PRIO_PROCESS, pids[0]) == usual
 
         eventually(another, what="one that has its share takes its place")

@@ -121,7 +121,7 @@ async def test_a_trip_that_nobody_waits_for_lets_the_rows_leave_first() -> None:
 
 
 async def test_a_place_is_given_back_with_the_next_trip_where_its_caller_has_enough_left() -> None:
-    store, limits = ScriptedStore(), Limits(concurrent=4)
+    store, limits = ScriptedStore(), Limits(concurrent=64)
     async with started(store) as admission:
         for _ in range(3):
             (await admission.admit("a", limits, rows=1, lease_ms=60_000)).release()
@@ -133,15 +133,32 @@ async def test_a_place_is_given_back_with_the_next_trip_where_its_caller_has_eno
 
 
 async def test_a_place_is_given_back_at_once_where_another_process_may_lack_it() -> None:
-    store, limits = ScriptedStore(), Limits(concurrent=4)
-    async with started(store) as admission:
-        tickets = [await admission.admit("a", limits, rows=1, lease_ms=60_000) for _ in range(3)]
-        tickets[2].release()
-        for _ in range(2):
-            await asyncio.sleep(0)
-        assert isinstance(store.trips[3][0].asks[0], Release)
-        for ticket in tickets:
-            ticket.release()
+    for places, used in ((4, 1), (31, 1), (64, 17)):  # few in all, or many in use
+        store, limits = ScriptedStore(), Limits(concurrent=places)
+        async with started(store) as admission:
+            tickets = [await admission.admit("a", limits, rows=1, lease_ms=60_000) for _ in range(used)]
+            tickets[0].release()
+            for _ in range(2):
+                await asyncio.sleep(0)
+            assert isinstance(store.trips[used][0].asks[0], Release)
+            for ticket in tickets:
+                ticket.release()
+
+
+@pytest.mark.parametrize("places", [1, 2, 4, 10, 40])
+async def test_a_caller_who_never_has_too_many_at_once_is_never_refused_by_two_gateways(places: int) -> None:
+    store, limits = ScriptedStore(), Limits(concurrent=places)
+    async with started(store) as one, started(store) as two:
+
+        async def client(number: int) -> None:
+            for turn in range(12):
+                admission = (one, two)[(number + turn) % 2]
+                with await admission.admit("a", limits, rows=1, lease_ms=60_000):
+                    await asyncio.sleep(0.001 * (number % 3))
+                for _ in range(3):  # its answer's way to the client, and the next request's way to us
+                    await asyncio.sleep(0)
+
+        await asyncio.gather(*(client(number) for number in range(places)))
 
 
 async def test_every_caller_gets_its_own_answer() -> None:

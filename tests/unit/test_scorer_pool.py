@@ -524,15 +524,20 @@ def slow_and_quick(slots: int) -> Pod:
 
 
 def test_a_run_that_takes_far_too_long_leaves_the_processor_to_others_and_its_worker_is_replaced() -> None:
-    pod = Pod(slots=2)
+    pod = Pod(slots=2, keys=(A, B))
     pod.start()
     pod.call(1)
     [worker] = pod.running
-    for _ in range(4):
-        pod.now += 1
+    for want, passed_s in ((False, 1.0), (True, 0.2), (True, 0.2)):
+        pod.now += passed_s
         pod.do(pod.pool.tick(pod.now))
-    assert pod.yielded == [worker]  # once
+        assert pod.yielded == [worker] * want  # once, and only where somebody wants it
+        if not want:
+            pod.call(2, key=B)
+    [other] = pod.running.keys() - {worker}
+    pod.finish(other)
     assert not pod.ended
+    pod.answers.clear()
     pod.finish(worker)
     assert [values(answer.frame) for answer in pod.answers if answer.frame] == [[1]]
     pod.start()

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messages import MAX_HEADS, ItemError, decode_request, decode_response, encode_request, encode_response
+from shared.messages import (
+    MAX_HEADS,
+    MAX_HEADS_BYTES,
+    ItemError,
+    decode_request,
+    decode_response,
+    encode_request,
+    encode_response,
+)
 from shared.signature import Field, Type
 from shared.wire import (
     NA_INTEGER,
@@ -181,6 +189,12 @@ def test_only_so_many_heads_are_known_and_none_of_texts() -> None:
         decode_request(specs, body, length)
     assert 0 < len(specs.written) <= MAX_HEADS
     assert 0 < len(specs.read) <= MAX_HEADS
+    wide = tuple(Field(name=f"column {n}", type=Type.DOUBLE) for n in range(1000))
+    for rows in range(1, 15):
+        specs = tensor_specs(wide) if rows == 1 else specs
+        length, body = encode_request(specs, pack_frame(wide, [[1.5] * rows] * 1000), [rows])
+        decode_request(specs, body, length)
+        assert 0 < sum(map(len, specs.read)) <= MAX_HEADS_BYTES
     length, body = encode_request(SPECS, frame_of([(1.0, 1, True, "a", "low", 1.0)]), [1])
     decode_request(SPECS, body, length)
     assert not SPECS.written
