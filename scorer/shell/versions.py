@@ -42,6 +42,8 @@ from shared.cost import Cost
 from shared.wire import Frame, WireError, tensor_specs
 
 log = structlog.get_logger()
+#: Calls with which a zygote warms up, and rows of the larger ones: what gateways send together.
+_WARM_CALLS, _MORE_ROWS = 6, 64
 
 
 class RefusedError(Exception):
@@ -419,12 +421,16 @@ class Versions:
             version.batchable_reason = reason
         finally:
             test.close()
-        file = zygote.folder / "example"
-        file.write_bytes(join(example))
-        # Four calls. What takes longer here than a prediction may hangs, and is tried again in a new process.
-        await zygote.warm(example.rows, file, min(settings.max_load_s, 4 * settings.max_predict_s))
-        with contextlib.suppress(OSError):
-            file.unlink()
+        more = selftest.plan(manifest.signature.inputs, example, _MORE_ROWS)[0] if version.batchable else example
+        files = zygote.folder / "example", zygote.folder / "more"
+        for file, frame in zip(files, (example, more), strict=True):
+            file.write_bytes(join(frame))
+        # What takes longer here than a prediction may hangs, and is tried again in a new process.
+        within_s = min(settings.max_load_s, _WARM_CALLS * settings.max_predict_s)
+        await zygote.warm((example.rows, files[0]), (more.rows, files[1]), within_s)
+        for file in files:
+            with contextlib.suppress(OSError):
+                file.unlink()
 
     async def _disagrees(
         self, test: ThrowAway, manifest: Manifest, zygote: Zygote, example: Frame, answered: Frame

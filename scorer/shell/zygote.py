@@ -105,10 +105,13 @@ class Zygote:
         except TimeoutError as error:
             raise ZygoteError(f"R did not load the model within {timeout_s:g} s") from error
 
-    async def warm(self, rows: int, frame: Path, timeout_s: float) -> float:
-        """Have it predict its own example, given as a frame in a file. Returns milliseconds of a warm call."""
+    async def warm(self, example: tuple[int, Path], more: tuple[int, Path], timeout_s: float) -> float:
+        """Have it predict its own example, and that in more rows: rows, and a file with the frame, of each.
+
+        Returns milliseconds of a warm call.
+        """
         self._warmed = self._loop.create_future()
-        self._order("warm", str(rows), str(frame))
+        self._order("warm", *(str(part) for frame in (example, more) for part in frame))
         try:
             return await asyncio.wait_for(self._warmed, timeout_s)
         except TimeoutError as error:

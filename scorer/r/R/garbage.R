@@ -6,8 +6,14 @@
 # five of these a full one, the 126th, which writes into every object there is. A full one that is asked for does not
 # start that count anew, and a fork goes on with its parent's.
 
-#: MB of garbage at which an R without a model would collect.
-garbage_mb <- 64
+#: Bytes of garbage at which an R without a model would collect; and that workers of a large model may have at most, for
+#: N of them have it beside one model.
+garbage_most <- 64e6
+garbage_most_beside_much <- 32e6
+#: Of what `gc()` counts: a cell, and a vector's eight bytes.
+cell_bytes <- c(56, 8)
+#: Bytes in an R with packages and a large model.
+much <- 200e6
 #: Collections of a worker, of the 125 it has until a full one, after which it asks to be forked anew.
 collections_most <- 100L
 
@@ -17,13 +23,15 @@ collections_most <- 100L
 #' the next counts several in one call; but R loses what it registers where another finalizer is due after it, and
 #' `catch_up()` finds that.
 #'
-#' @return An environment: `every`, calls between two collections at most; `begin()`, once in the fork; `called()` after
-#'   each call and `tidy()` when its answer is on its way; `full_is_near()`, whether a full collection comes soon.
+#' @return An environment: `per_call` and `per_row`, bytes of garbage that a call makes, and the `most` there may be;
+#'   `begin()`, once in the fork; `called(rows)` after each call and `tidy()` when its answer is on its way;
+#'   `full_is_near()`, whether a full collection comes soon.
 #' @noRd
 garbage_watch <- function() {
   self <- new.env()
-  self$every <- Inf
-  calls <- collections <- known <- 0L
+  self$per_call <- self$per_row <- made <- 0
+  self$most <- garbage_most
+  collections <- known <- 0L
   gone <- FALSE
   count <- function() {
     reg.finalizer(new.env(), function(unused) {
@@ -44,21 +52,22 @@ garbage_watch <- function() {
       count()
     }
     known <<- collections
-    calls <<- 0L
+    made <<- 0
     look()
   }
   self$begin <- function() {
-    calls <<- collections <<- known <<- 0L
+    made <<- 0
+    collections <<- known <<- 0L
     count()
     look()
     invisible()
   }
-  self$called <- function() {
-    calls <<- calls + 1L
+  self$called <- function(rows = 0) {
+    made <<- made + self$per_call + rows * self$per_row
     catch_up()
   }
   self$tidy <- function() {
-    if (calls >= self$every) {
+    if (made >= self$most) {
       gc(full = FALSE)
       catch_up()
     }
@@ -70,14 +79,24 @@ garbage_watch <- function() {
   self
 }
 
-#' Calls that make as much garbage as an R without a model lets be, by one of them
+#' Bytes of garbage that a call leaves
 #' @noRd
-calls_until_garbage <- function(call) {
+garbage_of <- function(call) {
   gc(full = FALSE, reset = TRUE)
   call()
   memory <- gc(full = FALSE)
-  bytes <- sum((memory[, "max used"] - memory[, "used"]) * c(56, 8)) # of a cell, and of a vector's eight bytes
-  max(1, floor(garbage_mb * 1e6 / max(bytes, 1e4)))
+  sum((memory[, "max used"] - memory[, "used"]) * cell_bytes)
+}
+
+#' What R holds, by what `gc()` says
+#' @noRd
+bytes_in_use <- function(memory) sum(memory[, "used"] * cell_bytes)
+
+#' What a call makes at least, and what each of its rows adds, from calls of few rows and of many
+#' @noRd
+garbage_rates <- function(rows, few, many) {
+  per_row <- if (rows[2L] > rows[1L]) max(0, (many - few) / (rows[2L] - rows[1L])) else 0
+  list(per_call = max(1e4, few - rows[1L] * per_row), per_row = per_row)
 }
 
 #' Collect until the full collection that comes by itself has been, so that forks have as many as can be until theirs

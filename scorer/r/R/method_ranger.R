@@ -19,9 +19,10 @@ model_predict.ranger <- function(model, newdata, options) {
   )
 }
 
-#' Nodes and answers that are in C++ at once, at most: about 16 MB, and as much again while a call copies them.
+#' Nodes that are in C++ at once: of a forest of up to 2^19 (about 16 MB, and as much again while a call copies them)
+#' all, for each call has a fixed cost; of a larger one so many as stay in the processor's caches.
 #' @noRd
-ranger_part_size <- 2^19
+ranger_part_size <- function(nodes) if (sum(nodes) <= 2^19) Inf else 2^17
 
 ask_ranger <- function(model, rows, ...) {
   stats::predict(model, data = rows, num.threads = 1L, verbose = FALSE, ...)$predictions
@@ -31,7 +32,7 @@ ask_ranger <- function(model, rows, ...) {
 #' merged to go through it at once.
 #' @return A list of ranger objects whose trees are, one after the other, those of `model`.
 #' @noRd
-ranger_parts <- function(model, rows, size) {
+ranger_parts <- function(model, rows, size = ranger_part_size(nodes)) {
   nodes <- lengths(model$forest$split.values)
   if (rows > 4096L || sum(nodes) <= size) {
     return(list(model))
@@ -47,8 +48,8 @@ ranger_parts <- function(model, rows, size) {
 
 #' What predict() answers: the mean over the trees, a vector, or a matrix of probabilities with the levels as columns.
 #' @noRd
-ranger_mean <- function(model, rows, size = ranger_part_size) {
-  parts <- ranger_parts(model, nrow(rows), size)
+ranger_mean <- function(model, rows, ...) {
+  parts <- ranger_parts(model, nrow(rows), ...)
   if (length(parts) == 1L) {
     return(ask_ranger(model, rows))
   }
@@ -64,8 +65,8 @@ ranger_mean <- function(model, rows, size = ranger_part_size) {
 
 #' What each tree votes for, a row of the matrix for each row.
 #' @noRd
-ranger_votes <- function(model, rows, size = ranger_part_size) {
-  votes <- lapply(ranger_parts(model, nrow(rows), size), function(part) {
+ranger_votes <- function(model, rows, ...) {
+  votes <- lapply(ranger_parts(model, nrow(rows), ...), function(part) {
     matrix(ask_ranger(part, rows, predict.all = TRUE), nrow = nrow(rows))
   })
   do.call(cbind, votes)

@@ -50,7 +50,7 @@ frame_predictor <- function(model) {
   pid <- Sys.getpid()
   function(body, rows) {
     if (Sys.getpid() != pid) {
-      state <<- session_state() # a fork has a folder of its own; from then on each call finds what the one before it found
+      state <<- session_state() # a fork has a folder of its own; then each call finds what the one before it found
       pid <<- Sys.getpid()
     }
     on.exit(restore_session(state))
@@ -97,7 +97,7 @@ predict_answerer <- function(predict_frame, garbage = garbage_watch()) {
     if (too_many_connections()) {
       answer$headers$`X-Retire` <- "connections"
     }
-    garbage$called()
+    garbage$called(rows)
     if (garbage$full_is_near()) {
       answer$headers$`X-Renew` <- "collections"
     }

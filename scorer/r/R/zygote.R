@@ -3,7 +3,8 @@
 # Orders come as lines on stdin, answers leave as lines on what was stdout; fields are separated by tabs:
 #
 #   fork ID DIR       -> "forked ID PID" (from the process between), "listening ID" (from the worker itself)
-#   warm ROWS FILE    -> "warmed MS": predicts the frame in FILE as a worker would, some times
+#   warm ROWS FILE MORE FILE -> "warmed MS": predicts the frame in the first FILE as a worker would, some times, and
+#                        one of more rows (or of as many) twice
 #   (end of input)    -> leaves
 #
 # At start it says "loaded R-VERSION BLAS-PATH" or "failed MESSAGE"; "warning MESSAGE" may come before. stdout itself
@@ -61,7 +62,7 @@ run_zygote <- function(dir) {
     order <- strsplit(line, "\t", fixed = TRUE)[[1L]]
     switch(order[1L],
       fork = fork_worker(router, order[2L], order[3L], say, leave(order[2L])),
-      warm = say("warmed", warm_up(router, as.numeric(order[2L]), order[3L])),
+      warm = say("warmed", warm_up(router, as.numeric(order[c(2L, 4L)]), order[c(3L, 5L)])),
       say("failed", paste("unknown order:", line))
     )
   }
@@ -87,14 +88,21 @@ fork_worker <- function(router, id, dir, say, leave) {
   )
 }
 
-#' Four calls through the whole handler: loads lazy code, compiles, and leaves it to the forks
-#' @return Milliseconds of the last call, as text.
+#' Six calls through the whole handler: loads lazy code, compiles, and leaves it to the forks
+#' @param rows,paths Of the example, and of a frame of more rows.
+#' @return Milliseconds of the third call, as text.
 #' @noRd
-warm_up <- function(router, rows, path) {
-  body <- readBin(path, "raw", file.size(path))
-  call <- function() call_router(router, "POST", "/predict", body, rows)
-  took <- vapply(1:3, function(i) system.time(call())[["elapsed"]], 0)
-  router$garbage$every <- calls_until_garbage(call)
+warm_up <- function(router, rows, paths) {
+  calls <- Map(function(rows, path) {
+    body <- readBin(path, "raw", file.size(path))
+    function() call_router(router, "POST", "/predict", body, rows)
+  }, rows, paths)
+  took <- vapply(1:3, function(i) system.time(calls[[1L]]())[["elapsed"]], 0)
+  calls[[2L]]()
+  rates <- garbage_rates(rows, garbage_of(calls[[1L]]), garbage_of(calls[[2L]]))
+  router$garbage$per_call <- rates$per_call
+  router$garbage$per_row <- rates$per_row
+  if (bytes_in_use(gc(full = FALSE)) > much) router$garbage$most <- garbage_most_beside_much
   put_off_full_collection()
   sprintf("%.1f", 1000 * took[3L])
 }

@@ -40,15 +40,16 @@ test_that("they are counted beside others that wait for collections", {
   expect_true(garbage$full_is_near())
 })
 
-test_that("it collects after so many calls without a collection, and not before", {
+test_that("it collects after so much garbage without a collection, and not before", {
   garbage <- garbage_watch()
-  garbage$every <- 5
+  garbage$per_call <- garbage_most / 10
+  garbage$per_row <- garbage_most / 30
   garbage$begin()
   gone <- FALSE
   leave <- function() reg.finalizer(new.env(), function(unused) gone <<- TRUE)
   call <- function(times) {
     for (time in seq_len(times)) {
-      garbage$called()
+      garbage$called(3)
       garbage$tidy()
     }
   }
@@ -61,11 +62,12 @@ test_that("it collects after so many calls without a collection, and not before"
   expect_true(gone)
 })
 
-test_that("the more garbage a call leaves, the fewer calls until a collection", {
-  expect_lte(calls_until_garbage(function() numeric(2e6)), 4)
-  expect_gte(calls_until_garbage(function() numeric(2e6)), 2)
-  expect_identical(calls_until_garbage(function() numeric(2e7)), 1)
-  expect_gte(calls_until_garbage(function() NULL), 100)
+test_that("what a call leaves is measured, and what each row adds", {
+  expect_equal(garbage_of(function() numeric(2e6)), 16e6, tolerance = 0.2)
+  expect_lt(garbage_of(function() NULL), 1e6)
+  expect_identical(garbage_rates(c(4, 64), 5e6, 11e6), list(per_call = 4.6e6, per_row = 1e5))
+  expect_identical(garbage_rates(c(1, 1), 5e6, 5e6), list(per_call = 5e6, per_row = 0))
+  expect_identical(garbage_rates(c(4, 64), 0, 0), list(per_call = 1e4, per_row = 0))
 })
 
 test_that("a full collection is as far off as can be once the last has been", {

@@ -64,6 +64,8 @@ test_that("a forest asked a few trees at a time answers the same to the last bit
 
 test_that("a small forest, and rows by the thousand, go to predict() as they are", {
   value <- grow(medv ~ ., MASS::Boston)
-  expect_identical(ranger_parts(value, 64, ranger_part_size), list(value))
+  expect_identical(ranger_parts(value, 64), list(value))
   expect_identical(ranger_parts(value, 5000, 10), list(value))
+  expect_identical(ranger_part_size(c(1, 2^19 - 1)), Inf)
+  expect_lt(ranger_part_size(c(1, 2^19)), 2^19)
 })
