@@ -49,6 +49,7 @@ from shared.signature import Signature
 from shared.wire import Frame, merge, split, tensor_specs
 
 _ZYGOTE_PAUSE_S = 0.5
+_A_MOMENT_S = 1.0
 _LISTENS = frozenset({WorkerState.IDLE, WorkerState.BUSY, WorkerState.CHECKED})
 
 
@@ -273,7 +274,7 @@ class Pool:
         for worker in list(self.workers.values()):
             effects += self._renewal.measure(worker, now)
         for worker in self._slots.overdue(now):
-            if not worker.yields and self._others_want(worker.key):
+            if not worker.yields and self._others_want(worker.key, now):
                 worker.yields = True
                 effects.append(Yield(worker.number))
         for line in self.lines.values():
@@ -332,10 +333,11 @@ class Pool:
         effects += self._staffing.grow(now)
         return effects + self._staffing.clear(now)
 
-    def _others_want(self, key: Key) -> bool:
-        """Whether a core is of use to another version now."""
-        busy = any(worker.run is not None and worker.key != key for worker in self.workers.values())
-        return busy or any(line.key != key and line.has_work() for line in self.lines.values())
+    def _others_want(self, key: Key, now: float) -> bool:
+        """Whether a core is of use to another version: it has work, or had some a moment ago."""
+        others = [worker for worker in self.workers.values() if worker.key != key]
+        works = any(w.run is not None or (w.runs and now - w.since_s < _A_MOMENT_S) for w in others)
+        return works or any(line.key != key and line.has_work() for line in self.lines.values())
 
     def _assign_waiting(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
