@@ -265,7 +265,7 @@ def test_one_poisoned_row_fails_alone_with_rs_message_and_the_others_are_answere
     acts[13] = "error"
     answer = pod.infer(HOSTILE, {"x": list(map(float, range(20))), "act": acts}, [1] * 20, X_Request_Id="request-13")
     assert [(e.item, e.code, e.detail) for e in answer.errors] == [(13, "prediction_failed", "poisoned row")]
-    assert "request-13" in pod.log.read_text()
+    eventually(lambda: "request-13" in pod.log.read_text(), what="its request is in the log")
     assert unpack_frame(HOSTILE.signature.outputs, answer.frame)[0] == [float(i) for i in range(20) if i != 13]
 
 
