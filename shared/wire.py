@@ -1,5 +1,7 @@
 """The wire between gateway and scorer: Open Inference Protocol v2 with binary tensors, one tensor per column.
 
+Here are frames; `shared.messages` has the messages that carry them.
+
 A `Frame` is rows as packed columns, in the signature's order, little-endian, ready to send. Merging concurrent requests is
 concatenation of their buffers, splitting is slicing: no value is ever parsed between the gateway's validation and R.
 
