@@ -174,8 +174,8 @@ class Workers:
             self.perform(self.pool.retire_worker(process.number, now))
 
     def _far_too_large(self, process: Process) -> bool:
-        """Whether it leaks so fast that the next measurement would come late. Resident memory costs a look of 20 microseconds, once in
-        10 ms; what it shared with the zygote when it was forked is in it from the start."""
+        """Whether it leaks so fast that the next measurement would come late. Resident memory costs a look of 20
+        microseconds, once in 10 ms; what it shared with the zygote when it was forked is in it from the start."""
         line = self.pool.lines.get(process.key)
         now = time.monotonic()
         if (
