@@ -9,7 +9,7 @@
 #: Bytes of garbage at which an R without a model would collect; and that workers of a large model may have at most, for
 #: N of them have it beside one model.
 garbage_most <- 64e6
-garbage_most_beside_much <- 32e6
+garbage_most_beside_much <- 16e6
 #: Of what `gc()` counts: a cell, and a vector's eight bytes.
 cell_bytes <- c(56, 8)
 #: Bytes in an R with packages and a large model.
