@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scorer.core.calls import Key, Portion
 from scorer.core.upkeep import Upkeep
 from shared.cost import Cost
-from shared.wire import TensorSpecs
+from shared.wire import TensorSpecs, split
+
+#: What a piece lasts where others wait in between, in fixed costs of a call; and its least rows.
+_SHORT_FIXED, _SHORT_ROWS = 2, 64
 
 
 @dataclass(slots=True, eq=False)
@@ -63,16 +66,17 @@ class Line:
         runs = max(runs, len(self.large))
         return self.cost.predict_s(self.waiting_rows, max(1, runs))
 
-    def take(self, max_run_rows: int, *, large: bool) -> tuple[tuple[Portion, ...], bool]:
+    def take(self, max_run_rows: int, *, large: bool, short: bool = False) -> tuple[tuple[Portion, ...], bool]:
         """The next run, and whether it is a piece: a part to repeat, what waits, as much as may go together, or a piece.
 
-        `can_start` was true. A piece only in turn with what waits beside it.
+        `can_start` was true. A piece only in turn with what waits beside it; `short`: of one only a part that lasts twice a
+        call's fixed cost, so that a small call, which pays that too, takes about three times its own time at most.
         """
         if self.apart:
             return tuple(p for p in self.apart.popleft() if p.call.open), False
         if self.large and large and not (self.waiting and self.after_piece):
             self.after_piece = True
-            return (self.large.popleft(),), True
+            return (self._part() if short else self.large.popleft(),), True
         self.after_piece = False
         first = self.waiting.popleft()
         taken, rows = [first], first.frame.rows
@@ -83,3 +87,14 @@ class Line:
             rows += portion.frame.rows
             taken.append(self.waiting.popleft())
         return tuple(taken), False
+
+    def _part(self) -> Portion:
+        """Of the next piece so much as is short; the rest is the next piece."""
+        piece = self.large.popleft()
+        rows, cost = piece.frame.rows, self.cost
+        most = max(_SHORT_ROWS, int((_SHORT_FIXED - 1) * cost.fixed_s / cost.row_s)) if cost.row_s else rows
+        if piece.start is None or rows < 2 * most:  # whole items, or not worth another call
+            return piece
+        part, rest = split(self.inputs, piece.frame, [most, rows - most])
+        self.large.appendleft(replace(piece, frame=rest, start=piece.start + most))
+        return replace(piece, frame=part)

@@ -15,9 +15,9 @@ deadline it is answered and the run goes on: only `max_predict_s` ends a worker.
 A version whose workers die before they have answered anything, five in a row, is down (`upkeep`): calls are refused, those
 that wait too, and one worker is tried now and then.
 
-A call of very many rows is cut into pieces that last about `large_piece_s` each (`pieces`); at most `large_workers` of them run
-at once, and between two of a version its other calls have their turn. A worker that has grown or run often is replaced, the new
-one first (`renewal`).
+A call of very many rows is cut into pieces that last about `large_piece_s` each (`pieces`), less where small calls come in between
+(`line`); at most `large_workers` of them run at once, and between two of a version its other calls have their turn. A worker that
+has grown or run often is replaced, the new one first (`renewal`).
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from shared.wire import Frame, merge, split, tensor_specs
 
 _ZYGOTE_PAUSE_S = 0.5
 _A_MOMENT_S = 1.0
+_SMALL_LATELY_S = 0.1  # after a small call another one may be near
 _LISTENS = frozenset({WorkerState.IDLE, WorkerState.BUSY, WorkerState.CHECKED})
 
 
@@ -61,6 +62,7 @@ class Pool:
         self.lines: dict[Key, Line] = {}
         self.demand = Demand(limits.slots)
         self._used_s = 0.0  # worker-seconds of runs that have ended
+        self._small_s = -math.inf  # when a call came that was not cut
         self._table = WorkerTable()
         self._answers = Answers(self.lines)
         self._slots = Slots(limits, self.lines, self._table)
@@ -134,11 +136,9 @@ class Pool:
             line.used_s = max(line.used_s, min(active, default=0.0))
         if line.batchable and call.frame.rows > self.limits.large_rows:
             line.large.extend(pieces(line, call, self.limits))
-        elif line.batchable or len(call.items) == 1:
-            line.waiting.append(Portion(call, 0, len(call.items), call.frame))
         else:
-            frames = split(line.inputs, call.frame, call.items)
-            line.waiting.extend(Portion(call, index, 1, frame) for index, frame in enumerate(frames))
+            self._small_s = now
+            self._wait(line, call)
         self._answers.opened(call, now)
         return self._plan(now)
 
@@ -325,6 +325,14 @@ class Pool:
 
     # --- inside
 
+    def _wait(self, line: Line, call: Call) -> None:
+        """In one piece, or each item by itself where they may not share a run."""
+        if line.batchable or len(call.items) == 1:
+            line.waiting.append(Portion(call, 0, len(call.items), call.frame))
+        else:
+            frames = split(line.inputs, call.frame, call.items)
+            line.waiting.extend(Portion(call, index, 1, frame) for index, frame in enumerate(frames))
+
     def _plan(self, now: float) -> list[Effect]:
         """Assign what can be assigned, order what is lacking, let go what is too much."""
         effects: list[Effect] = [*self._staffing.retire(now)]
@@ -358,7 +366,8 @@ class Pool:
         return effects
 
     def _assign(self, line: Line, worker: Worker, now: float, *, large: bool) -> Send:
-        portions, is_large = line.take(self.limits.max_run_rows, large=large)
+        short = now - self._small_s < _SMALL_LATELY_S
+        portions, is_large = line.take(self.limits.max_run_rows, large=large, short=short)
         run = Run(line.key, portions, merge([portion.frame for portion in portions]), now, is_large)
         line.used_s += line.cost.predict_s(run.frame.rows)
         worker.run = run

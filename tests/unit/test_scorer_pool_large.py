@@ -29,6 +29,7 @@ def large_pod(slots: int = 4, large_workers: int = 2, piece_rows: int = 100) -> 
     line.batchable = True
     line.cost = Cost(fixed_s=0.0, row_s=pod.pool.limits.large_piece_s / piece_rows)
     pod.answers.clear()
+    pod.now += 1.0  # those small calls are long past
     return pod
 
 
@@ -120,6 +121,34 @@ def test_a_small_call_waits_for_no_more_than_a_piece() -> None:
     pod.finish(first)
     [run] = pod.running.values()
     assert [p.call for p in run.portions] == [small]
+
+
+def test_where_small_calls_come_the_pieces_are_short_and_long_again_after_them() -> None:
+    pod = large_pod(slots=1, large_workers=1)
+    fixed_s, row_s = 0.001, 0.001 / 70
+    pod.pool.lines[A].cost = Cost(fixed_s=fixed_s, row_s=row_s)
+    rows = [float(i) for i in range(10_000)]
+    large = pod.call(*rows)
+    pieces: list[tuple[int, bool]] = []
+    small_s = -1.0
+    while not any(answer.call is large for answer in pod.answers):
+        [(worker, run)] = pod.running.items()
+        pod.now += fixed_s + run.frame.rows * row_s
+        if run.large:
+            pieces.append((run.frame.rows, run.started_s - small_s < 0.1))
+            if len(pieces) in (2, 12, 20):
+                small_s = pod.now
+                pod.call(1.0)
+        pod.finish(worker)
+    beside = [rows for rows, small in pieces if small]
+    assert len(beside) > 40
+    assert set(beside[:-1]) <= set(range(65, 140)), "twice the fixed cost, and what ends a piece"
+    assert sum(65 <= rows <= 75 for rows in beside) > 0.8 * len(beside)
+    assert pieces[0][0] > 500
+    assert max(rows for rows, _ in pieces[-3:]) > 500
+    [frame] = [answer.frame for answer in pod.answers if answer.call is large]
+    assert frame is not None
+    assert values(frame) == rows
 
 
 def test_pieces_have_their_turn_while_small_calls_keep_coming() -> None:
