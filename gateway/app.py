@@ -93,7 +93,7 @@ class Gateway:
             slots=1, max_batch_rows=settings.max_batch_rows, max_waiting_rows=settings.max_waiting_rows
         )
         self._tracing = request_tracing(settings)
-        self._forwarder = Forwarder(self._pods, coalescer, self.metrics.batch, self._tracing)
+        self._forwarder = Forwarder(self._pods, coalescer, self.metrics.batch, self._departed, self._tracing)
         self.pipeline = Pipeline(
             settings,
             policy,
@@ -119,6 +119,11 @@ class Gateway:
         self.door = Door(self.pipeline, self.metrics, errors.note)
         self.pipeline.on_turned_away = self.door.remember
         self.internal: ASGIApp = internal_app(self.metrics, self.unready, self._refresh)
+
+    def _departed(self) -> None:
+        """R works: what nobody waits for has its turn."""
+        self._admission.hurry()
+        self.metrics.settle()
 
     async def start(self) -> None:
         """Connect to everything. Nothing that is away stops the start: readiness says what is missing."""

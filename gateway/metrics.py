@@ -11,9 +11,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.process_collector import ProcessCollector
 
 from gateway.core.stages import Clock
-from shared.metrics import Buckets, Counts
+from shared.metrics import Buckets, Counts, Settling
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+#: Answers that are kept to be counted when there is time for it.
+MAX_UNSETTLED = 256
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536)
 
 
@@ -22,6 +24,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._answered: list[tuple[str, int, str, Clock]] = []
+        self.registry.register(Settling(self.settle))
         ProcessCollector(registry=self.registry)
         self.requests = Counts("scoregate_requests", "Scoring requests answered.", ("model", "status", "code"))
         self.registry.register(self.requests)
@@ -76,10 +80,18 @@ class Metrics:
     # --- what the pipeline tells
 
     def answered(self, model: str, status: int, code: str, clock: Clock) -> None:
-        """A scoring request is over; its clock has ended."""
-        self.requests.add((model, str(status), code))
-        self.stages.observe_all(clock.spent_s)
-        self.request_seconds.observe(model, clock.total_s)
+        """A scoring request is over; its clock has ended. It is counted by `settle`."""
+        self._answered.append((model, status, code, clock))
+        if len(self._answered) >= MAX_UNSETTLED:
+            self.settle()
+
+    def settle(self) -> None:
+        """Counts what was answered: when there is time for it, and before anybody looks."""
+        answered, self._answered = self._answered, []
+        for model, status, code, clock in answered:
+            self.requests.add((model, str(status), code))
+            self.stages.observe_all(clock.spent_s)
+            self.request_seconds.observe(model, clock.total_s)
 
     # --- what `gateway.shell.admit` tells
 

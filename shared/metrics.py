@@ -6,7 +6,7 @@ prometheus_client's own take a lock and look for their labels on each call, whic
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -15,6 +15,18 @@ from prometheus_client.utils import floatToGoString
 
 #: The values of the labels; of one label, its value alone will do.
 Values = str | tuple[str, ...]
+
+
+class Settling(Collector):
+    """Has what was put off counted before anything is collected: to be registered first."""
+
+    def __init__(self, settle: Callable[[], None]) -> None:
+        self._settle = settle
+
+    def collect(self) -> Iterable[Metric]:
+        """Nothing of its own."""
+        self._settle()
+        return ()
 
 
 class Counts(Collector):

@@ -57,7 +57,7 @@ _ONCE = frozenset(
 )
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 #: With fewer requests in hand a head is read as soon as it is there.
-_MANY: Final = 16
+_MANY: Final = 128
 #: Milliseconds since data last came, in struct tcp_info (linux/tcp.h), and as much of it as is needed.
 _LAST_DATA_RECV: Final = struct.Struct("=52xI")
 

@@ -3,7 +3,7 @@
 Requests that wait while a trip to the shared counters is under way leave together in the next one (group commit): an
 idle gateway adds no wait, a busy one makes no more trips. The work of a request that will be admitted by a wide margin may
 begin before its decision is back (`is_sure`); its answer never leaves before. What nobody waits for yet makes no haste: the
-trip leaves after the rows have, and places that are given back leave with the next trip. When the shared counters do not
+trip leaves when the rows have (`hurry`), and places that are given back leave with the next trip. When the shared counters do not
 answer, this process goes on from memory at once, with what it knew, until a probe in the background succeeds: no request
 waits for that or fails.
 """
@@ -48,11 +48,9 @@ GRACE_TURNS = 8
 #: More would make trips that a busy machine cannot bring back in time; trips grow no cheaper beyond.
 MAX_PER_TRIP = 1_000
 MAX_WAITING = 20_000
-#: Turns of the event loop before a trip that nobody waits for leaves: in these the rows it is about leave for R.
-_TURNS = 3
-#: A place that is given back waits for so long for a trip to go with, where its caller has enough left: not with fewer places than
-#: these, for nobody knows here what other processes have admitted since.
-_RETURN_S = 0.010
+#: What nobody waits for leaves after so long at the latest: without rows that leave, or where a place is given back.
+_LATER_S = 0.010
+#: With fewer places than these one is given back at once, for nobody knows here what other processes have admitted since.
 _MANY_PLACES = 32
 #: Of one probe, and of the first connection at start.
 PROBE_TIMEOUT_S = 1.0
@@ -123,8 +121,7 @@ class Admission:
         self._up = False
         self._waiting: deque[Ticket | _Return] = deque()
         self._drain: asyncio.Task[None] | None = None
-        self._turns = 0  # that the next trip still waits
-        self._return: asyncio.TimerHandle | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._keep: asyncio.Task[None] | None = None
         self._given_up: set[asyncio.Task[list[Answer | StoreAwayError]]] = set()
         self._lost = asyncio.Event()
@@ -161,8 +158,8 @@ class Admission:
             await self._drain
             self.hurry()
         self._up = False
-        if self._return is not None:
-            self._return.cancel()
+        if self._later is not None:
+            self._later.cancel()
         for task in (self._keep, *self._given_up):
             if task is not None:
                 task.cancel()
@@ -214,7 +211,8 @@ class Admission:
         elif len(self._waiting) >= MAX_WAITING:
             raise OverloadedError("too many requests wait for their limits to be checked", retry_after_ms=1000)
         else:
-            self._enqueue(ticket)
+            self._waiting.append(ticket)
+            self._hurry_later()
         return ticket
 
     async def admit(self, caller_key: str, limits: Limits, *, rows: int, calls: int = 1, lease_ms: int = 0) -> Ticket:
@@ -239,8 +237,8 @@ class Admission:
         self._waiting.append(_Return(caller_key, limits, Release(lease_id)))
         if places < _MANY_PLACES or 4 * in_flight > places:
             self.hurry()
-        elif self._return is None:
-            self._return = asyncio.get_running_loop().call_later(_RETURN_S, self._return_now)
+        else:
+            self._hurry_later()
 
     def _decide_here(self, ticket: Ticket) -> None:
         (decision,) = self._local.decide_now(Group(ticket.caller_key, ticket.limits, (ticket.ask,))).decisions
@@ -249,27 +247,16 @@ class Admission:
 
     # --- group commit
 
-    def _enqueue(self, ticket: Ticket) -> None:
-        self._waiting.append(ticket)
-        if self._drain is None and not self._turns:
-            self._turns = _TURNS
-            asyncio.get_running_loop().call_soon(self._turn)
+    def _hurry_later(self) -> None:
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(_LATER_S, self._hurry_now)
 
-    def _turn(self) -> None:
-        """A turn of the event loop has passed."""
-        if self._turns > 1:
-            self._turns -= 1
-            asyncio.get_running_loop().call_soon(self._turn)
-        else:
-            self._turns = 0
-            self.hurry()
-
-    def _return_now(self) -> None:
-        self._return = None
+    def _hurry_now(self) -> None:
+        self._later = None
         self.hurry()
 
     def hurry(self) -> None:
-        """Somebody waits: the trip leaves now, if none is under way that goes on with what waits."""
+        """The trip leaves now, if none is under way that goes on with what waits: somebody waits, or there is time for it."""
         if self._waiting and self._drain is None:
             self._drain = asyncio.create_task(self._make_trips(), name="limits: trips")
 

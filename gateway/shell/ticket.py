@@ -26,7 +26,7 @@ class Ticket:
     """
 
     __slots__ = (
-        "_admission", "_decision", "_on_admitted", "_shared", "_waiter", "ask", "begun", "caller_key", "gone", "limits",
+        "_admission", "_decision", "_fields", "_on_admitted", "_shared", "_waiter", "ask", "begun", "caller_key", "gone", "limits",
         "on_refused",
     )  # fmt: skip
 
@@ -38,6 +38,7 @@ class Ticket:
         self.limits = limits
         self.ask = ask
         self._decision = decision
+        self._fields: Fields | None = None
         self._shared = False
         self._waiter: asyncio.Future[None] | None = None
         self._on_admitted: Callable[[], None] | None = None
@@ -60,8 +61,10 @@ class Ticket:
         decision = self._decision
         if isinstance(decision, Refused):
             raise self._refusal(decision)
-        assert decision is not None  # noqa: S101  what the waiter waited for
-        return ratelimit_fields.encoded(self.limits, decision.usage)
+        if self._fields is None:
+            assert decision is not None  # noqa: S101  what the waiter waited for
+            self._fields = ratelimit_fields.encoded(self.limits, decision.usage)
+        return self._fields
 
     def when_admitted(self, then: Callable[[], None]) -> None:
         """Have `then` called when it is decided, instead of waiting; a refusal goes to `on_refused`. Only while undecided."""
@@ -79,6 +82,8 @@ class Ticket:
             return
         refused = decision if isinstance(decision, Refused) else None
         self._admission.observer.decided("admitted" if refused is None else refused.limit, shared=shared)
+        if refused is None and self.begun:
+            self.fields()  # while R works, and not when its answer is back
         if self._waiter is not None:
             if not self._waiter.done():
                 self._waiter.set_result(None)

@@ -51,7 +51,10 @@ class SayingPods:
 
 async def score(pods: SayingPods) -> Frame:
     forwarder = Forwarder(
-        cast("PodClient", pods), Coalescer(slots=4, max_batch_rows=64, max_waiting_rows=100), lambda *_: None
+        cast("PodClient", pods),
+        Coalescer(slots=4, max_batch_rows=64, max_waiting_rows=100),
+        lambda *_: None,
+        lambda: None,
     )
     answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
     waiting = Waiting(CONTRACT, lambda: frozenset(pods.says), "request", answer, retry=True)

@@ -105,9 +105,9 @@ class Outcome:
     got: list[float] | Exception | None = None
 
 
-def forwarder(pods: FakePods, on_batch: Any = lambda *_: None) -> Forwarder:
+def forwarder(pods: FakePods, on_batch: Any = lambda *_: None, on_departed: Any = lambda: None) -> Forwarder:
     coalescer: Coalescer[Waiting] = Coalescer(slots=1, max_batch_rows=4, max_waiting_rows=100)
-    return Forwarder(pods, coalescer, on_batch)  # type: ignore[arg-type]
+    return Forwarder(pods, coalescer, on_batch, on_departed)  # type: ignore[arg-type]
 
 
 def item(
@@ -206,6 +206,28 @@ async def test_what_is_asked_at_once_leaves_together_and_comes_back_to_each() ->
     assert pods.sent == [[1, 1, 1, 1], [1, 1, 1, 1]]
 
 
+async def test_there_is_time_for_the_rest_when_what_was_to_leave_has_been_sent() -> None:
+    pods: FakePods = FakePods()
+    pods.turns = 20
+    sent: asyncio.Queue[int] = asyncio.Queue()
+    at_work = forwarder(pods, on_departed=lambda: sent.put_nowait(len(pods.sent)))
+    async with asyncio.timeout(5):
+        first = asyncio.gather(*(ask(at_work, Outcome([float(n)])) for n in range(3)))
+        assert await sent.get() == 1
+        await asyncio.gather(first, ask(at_work, Outcome([4.0])))
+        assert await sent.get() == 2
+
+
+async def test_callers_whose_time_ends_together_are_all_told() -> None:
+    at_work = forwarder(FakePods(fates=["hang", "hang"]))
+    outcomes = [Outcome([float(n)]) for n in range(6)]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(ask(at_work, one, lasts_s=0.05 + n // 3 * 0.05) for n, one in enumerate(outcomes)))
+    assert [type(one.got) for one in outcomes] == [DeadlineExceededError] * 6
+    assert not at_work._expiring_at
+    await at_work.close()
+
+
 async def test_an_item_that_fails_fails_alone() -> None:
     at_work = forwarder(FakePods(["fail"]))
     outcomes = [Outcome([float(n)]) for n in range(4)]
@@ -267,7 +289,7 @@ async def test_closing_answers_all_that_is_away_or_waits() -> None:
 async def test_closing_answers_any_number_that_wait_to_leave_alone() -> None:
     pods = FakePods(["hang", "hang"])
     coalescer: Coalescer[Waiting] = Coalescer(slots=1, max_batch_rows=4, max_waiting_rows=10_000)
-    at_work = Forwarder(pods, coalescer, lambda *_: None)  # type: ignore[arg-type]
+    at_work = Forwarder(pods, coalescer, lambda *_: None, lambda: None)  # type: ignore[arg-type]
     outcomes = [Outcome([float(n)]) for n in range(1500)]
     tasks = [asyncio.create_task(ask(at_work, outcome, alone=True)) for outcome in outcomes]
     await asyncio.sleep(0)

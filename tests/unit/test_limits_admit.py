@@ -106,18 +106,19 @@ async def test_what_waits_during_a_trip_leaves_in_the_next_one_call_per_caller()
     assert [ask.rows for ask in second[1].asks if isinstance(ask, Admit)] == list(range(1, 30, 3))
 
 
-async def test_a_trip_that_nobody_waits_for_lets_the_rows_leave_first() -> None:
-    store, turns = ScriptedStore(), 0
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_trip_that_nobody_waits_for_leaves_when_there_is_time_for_it_or_soon(told: bool) -> None:
+    store = ScriptedStore()
     async with started(store) as admission:
-        with admission.ask("a", TEN, rows=1) as ticket:
-            while not store.trips:
+        with admission.ask("a", TEN, rows=1) as one, admission.ask("a", TEN, rows=1) as other:
+            for _ in range(10):  # more turns than a request needs to offer its rows and to have them sent
                 await asyncio.sleep(0)
-                turns += 1
-            await ticket.admitted()
-        with admission.ask("a", TEN, rows=1) as ticket:
-            await ticket.admitted()
-    assert turns > 3  # what a request needs to offer its rows and to have them sent
-    assert [[len(group.asks) for group in trip] for trip in store.trips] == [[1], [1]]
+            assert not store.trips
+            if told:
+                admission.hurry()
+            await until(lambda: not one.undecided and not other.undecided)
+            assert [[len(group.asks) for group in trip] for trip in store.trips] == [[2]]
+            assert other.fields()
 
 
 async def test_a_place_is_given_back_with_the_next_trip_where_its_caller_has_enough_left() -> None:

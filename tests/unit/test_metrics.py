@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.registry import Collector
 
+from gateway.core.stages import Clock
+from gateway.metrics import MAX_UNSETTLED, Metrics
 from shared.metrics import Buckets, Counts
 
 BOUNDS = (0.1, 1, 2.5)
@@ -51,3 +53,26 @@ def test_many_at_once_are_as_many_one_by_one() -> None:
         apart.observe("a", 0.1)
         apart.observe("b", 7.0)
     assert said([together]) == said([apart])
+
+
+def test_what_was_answered_is_counted_before_anybody_looks() -> None:
+    metrics = Metrics()
+    for answered in (1, MAX_UNSETTLED, 3):
+        before = seen(metrics)
+        for _ in range(answered):
+            clock = Clock(0.0)
+            clock.enter("admit", 0.25)
+            clock.end(1.0)
+            metrics.answered("m", 200, "ok", clock)
+        assert [new - old for new, old in zip(seen(metrics), before, strict=True)] == [answered] * 3
+
+
+def seen(metrics: Metrics) -> list[float]:
+    """Requests, times in a stage, times of requests, as a scrape has them."""
+    shown = dict(line.rsplit(" ", 1) for line in generate_latest(metrics.registry).decode().splitlines())
+    names = (
+        'scoregate_requests_total{code="ok",model="m",status="200"}',
+        'scoregate_stage_seconds_count{stage="admit"}',
+        'scoregate_request_seconds_count{model="m"}',
+    )
+    return [float(shown.get(name, 0)) for name in names]
