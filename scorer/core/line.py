@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from scorer.core.calls import Key, Portion
+from scorer.core.pieces import shorter
 from scorer.core.upkeep import Upkeep
 from shared.cost import Cost
-from shared.wire import TensorSpecs, split
+from shared.wire import TensorSpecs
 
 #: What a piece lasts where others wait in between, in fixed costs of a call; and its least rows.
 _SHORT_FIXED, _SHORT_ROWS = 2, 64
@@ -58,25 +60,39 @@ class Line:
         waiting = [queue[0].call.arrived_s for queue in (self.waiting, self.large) if self.has_work() and queue]
         return max(0.0, now - min(waiting)) if waiting else 0.0
 
-    def backlog_s(self, max_run_rows: int) -> float:
-        """Worker-seconds that wait."""
+    @property
+    def short_rows(self) -> int:
+        """Rows of a piece that lasts twice a call's fixed cost."""
+        cost = self.cost
+        return max(_SHORT_ROWS, int((_SHORT_FIXED - 1) * cost.fixed_s / cost.row_s)) if cost.row_s else sys.maxsize
+
+    def large_s(self, rows: int, *, short: bool) -> float:
+        """Worker-seconds of a call that is cut; `short`: into short pieces, which pay the fixed cost more often."""
+        return self.cost.predict_s(rows, math.ceil(rows / self.short_rows) if short else 1)
+
+    def backlog_s(self, max_run_rows: int, *, short: bool) -> float:
+        """Worker-seconds that wait; `short`: as of `large_s`."""
         if not self.waiting_calls:
             return 0.0
         runs = math.ceil(self.waiting_rows / max_run_rows) if self.batchable else self.waiting_calls
-        runs = max(runs, len(self.large))
-        return self.cost.predict_s(self.waiting_rows, max(1, runs))
+        pieces = len(self.large)
+        if short and pieces:
+            pieces = max(pieces, math.ceil(sum(piece.frame.rows for piece in self.large) / self.short_rows))
+        return self.cost.predict_s(self.waiting_rows, max(1, runs, pieces))
 
     def take(self, max_run_rows: int, *, large: bool, short: bool = False) -> tuple[tuple[Portion, ...], bool]:
         """The next run, and whether it is a piece: a part to repeat, what waits, as much as may go together, or a piece.
 
-        `can_start` was true. A piece only in turn with what waits beside it; `short`: of one only a part that lasts twice a
-        call's fixed cost, so that a small call, which pays that too, takes about three times its own time at most.
+        `can_start` was true. A piece only in turn with what waits beside it; `short`: one of at most `short_rows`, so that a small
+        call, which pays the fixed cost too, takes about three times its own time.
         """
         if self.apart:
             return tuple(p for p in self.apart.popleft() if p.call.open), False
         if self.large and large and not (self.waiting and self.after_piece):
             self.after_piece = True
-            return (self._part() if short else self.large.popleft(),), True
+            if short:
+                self.large.extendleft(reversed(shorter(self.inputs, self.large.popleft(), self.short_rows)))
+            return (self.large.popleft(),), True
         self.after_piece = False
         first = self.waiting.popleft()
         taken, rows = [first], first.frame.rows
@@ -87,14 +103,3 @@ class Line:
             rows += portion.frame.rows
             taken.append(self.waiting.popleft())
         return tuple(taken), False
-
-    def _part(self) -> Portion:
-        """Of the next piece so much as is short; the rest is the next piece."""
-        piece = self.large.popleft()
-        rows, cost = piece.frame.rows, self.cost
-        most = max(_SHORT_ROWS, int((_SHORT_FIXED - 1) * cost.fixed_s / cost.row_s)) if cost.row_s else rows
-        if piece.start is None or rows < 2 * most:  # whole items, or not worth another call
-            return piece
-        part, rest = split(self.inputs, piece.frame, [most, rows - most])
-        self.large.appendleft(replace(piece, frame=rest, start=piece.start + most))
-        return replace(piece, frame=part)

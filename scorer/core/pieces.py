@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from scorer.core.calls import Call, Portion
 from scorer.core.limits import PoolLimits
-from scorer.core.line import Line
-from shared.wire import split
+from shared.wire import TensorSpecs, split
+
+if TYPE_CHECKING:
+    from scorer.core.line import Line
 
 _LEAST_PIECE_ROWS = 64
 _LEAST_PIECE_FIXED = 5  # times the fixed cost: a small call beside such pieces takes less than three times its own time
@@ -45,6 +49,30 @@ def pieces(line: Line, call: Call, limits: PoolLimits) -> list[Portion]:
         Portion(call, first, count, frame, start=start)
         for (first, count, start), frame in zip(places, frames, strict=True)
     ]
+
+
+def shorter(inputs: TensorSpecs, piece: Portion, most: int) -> list[Portion]:
+    """The piece in parts of about `most` rows: cut between its items; one item between its rows, into equal parts.
+
+    All at once, because to cut a column of texts takes time for all that it holds.
+    """
+    rows = piece.frame.rows
+    if rows <= most:
+        return [piece]
+    if piece.count == 1:
+        parts = math.ceil(rows / most)
+        ends = [rows * part // parts for part in range(parts + 1)]
+        frames = split(inputs, piece.frame, [end - start for start, end in itertools.pairwise(ends)])
+        return [replace(piece, frame=f, start=(piece.start or 0) + at) for f, at in zip(frames, ends, strict=False)]
+    groups: list[list[int]] = []  # first item, items, rows
+    for index, size in enumerate(piece.call.items[piece.first : piece.first + piece.count], piece.first):
+        if groups and groups[-1][2] + size <= most:
+            groups[-1][1] += 1
+            groups[-1][2] += size
+        else:
+            groups.append([index, 1, size])
+    frames = split(inputs, piece.frame, [size for _, _, size in groups])
+    return [replace(piece, first=g[0], count=g[1], frame=f) for g, f in zip(groups, frames, strict=True)]
 
 
 def _staggered(rows: int, most: int, workers: int) -> list[int]:

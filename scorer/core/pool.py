@@ -50,7 +50,6 @@ from shared.wire import Frame, merge, split, tensor_specs
 
 _ZYGOTE_PAUSE_S = 0.5
 _A_MOMENT_S = 1.0
-_SMALL_LATELY_S = 0.1  # after a small call another one may be near
 _LISTENS = frozenset({WorkerState.IDLE, WorkerState.BUSY, WorkerState.CHECKED})
 
 
@@ -62,7 +61,6 @@ class Pool:
         self.lines: dict[Key, Line] = {}
         self.demand = Demand(limits.slots)
         self._used_s = 0.0  # worker-seconds of runs that have ended
-        self._small_s = -math.inf  # when a call came that was not cut
         self._table = WorkerTable()
         self._answers = Answers(self.lines)
         self._slots = Slots(limits, self.lines, self._table)
@@ -137,7 +135,7 @@ class Pool:
         if line.batchable and call.frame.rows > self.limits.large_rows:
             line.large.extend(pieces(line, call, self.limits))
         else:
-            self._small_s = now
+            self._slots.small_came(now)
             self._wait(line, call)
         self._answers.opened(call, now)
         return self._plan(now)
@@ -270,7 +268,7 @@ class Pool:
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: workers idle for long, forks that were put off. Call it a few times a second."""
         effects: list[Effect] = []
-        self.demand.observe(self.used_s(now), self._room.waiting_s(), now)
+        self.demand.observe(self.used_s(now), self._room.waiting_s(now), now)
         for worker in list(self.workers.values()):
             effects += self._renewal.measure(worker, now)
         for worker in self._slots.overdue(now):
@@ -316,7 +314,7 @@ class Pool:
 
     def backlog_s(self, now: float) -> float:
         """Worker-seconds of what waits and of what still runs."""
-        return self._room.waiting_s() + self._room.running_s(now)
+        return self._room.waiting_s(now) + self._room.running_s(now)
 
     def used_s(self, now: float) -> float:
         """Worker-seconds of predictions since the start, those that run included."""
@@ -366,7 +364,7 @@ class Pool:
         return effects
 
     def _assign(self, line: Line, worker: Worker, now: float, *, large: bool) -> Send:
-        short = now - self._small_s < _SMALL_LATELY_S
+        short = self._slots.shorten(now, self._slots.free(line.key, now))
         portions, is_large = line.take(self.limits.max_run_rows, large=large, short=short)
         run = Run(line.key, portions, merge([portion.frame for portion in portions]), now, is_large)
         line.used_s += line.cost.predict_s(run.frame.rows)

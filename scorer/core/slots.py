@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from scorer.core.calls import Key
@@ -10,6 +11,7 @@ from scorer.core.line import Line
 from scorer.core.worker_table import Worker, WorkerTable
 
 _OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
+_SMALL_LATELY_S = 0.1  # after a small call another one may be near
 _SHORT_S, _LONG_S = 0.03, 0.06  # expected to last at most this; lasts, or is expected to last, at least this
 
 
@@ -20,6 +22,19 @@ class Slots:
         self._limits = limits
         self._lines = lines
         self._workers = workers
+        self._small_s = -math.inf
+
+    def small_came(self, now: float) -> None:
+        """A call that is not cut."""
+        self._small_s = now
+
+    def shorten(self, now: float, free: int = 1) -> bool:
+        """Whether a piece that takes one of so many `free` slots is to be short: small calls come, and would find none."""
+        return free <= 1 and now - self._small_s < _SMALL_LATELY_S
+
+    def pieces_are_short(self, now: float) -> bool:
+        """Whether pieces to come are likely to be, for they may hold all slots."""
+        return self._limits.large_workers >= self._limits.slots and self.shorten(now)
 
     def free(self, key: Key, now: float) -> int:
         """Slots that this version may take now: what others' overdue runs hold is not lost to it, and, if its next run is

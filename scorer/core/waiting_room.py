@@ -33,9 +33,10 @@ class WaitingRoom:
         """Rows that wait for a worker."""
         return sum(line.waiting_rows for line in self._lines.values())
 
-    def waiting_s(self) -> float:
+    def waiting_s(self, now: float) -> float:
         """Worker-seconds of what waits."""
-        return sum(line.backlog_s(self._limits.max_run_rows) for line in self._lines.values())
+        short = self._slots.pieces_are_short(now)
+        return sum(line.backlog_s(self._limits.max_run_rows, short=short) for line in self._lines.values())
 
     def running_s(self, now: float) -> float:
         """Worker-seconds until all that runs has ended."""
@@ -44,7 +45,7 @@ class WaitingRoom:
     def hold(self, size: int, now: float) -> None:
         """A request of so many bytes comes; `release` is to follow. Raises OverloadedError where there is no room for them."""
         if self.held_bytes and self.held_bytes + size > self._limits.max_held_bytes:
-            wait_s = (self.waiting_s() + self.running_s(now)) / self._limits.slots
+            wait_s = (self.waiting_s(now) + self.running_s(now)) / self._limits.slots
             raise OverloadedError(
                 "this pod holds as many bytes of requests as it may", retry_after_ms=self._retry_after_ms(wait_s)
             )
@@ -58,13 +59,16 @@ class WaitingRoom:
         """Raises OverloadedError where the call can have no place, with the time after which it may have one."""
         waiting = self.rows
         if waiting:
-            wait_s = min(self.waiting_s() + self.running_s(now), self._fair_backlog_s(line, now)) / self._limits.slots
+            wait_s = (
+                min(self.waiting_s(now) + self.running_s(now), self._fair_backlog_s(line, now)) / self._limits.slots
+            )
         elif self._slots.free(line.key, now) <= 0:
             wait_s = min(self._slots.left_s(worker, now) for worker in self._workers.busy())
         else:
             return  # a slot is free: whatever the estimate says, trying is how it is corrected
         own_s = line.cost.predict_s(call.frame.rows)
         if line.batchable and call.frame.rows > self._limits.large_rows:
+            own_s = line.large_s(call.frame.rows, short=self._slots.pieces_are_short(now))
             own_s /= min(self._limits.large_workers, self._limits.slots)
         if waiting + call.frame.rows > self._limits.max_waiting_rows:
             raise OverloadedError("the queue of this pod is full", retry_after_ms=self._retry_after_ms(wait_s))
@@ -78,7 +82,8 @@ class WaitingRoom:
     def _fair_backlog_s(self, line: Line, now: float) -> float:
         """Worker-seconds until what waits of this version has gone, since versions with work share the slots by time."""
         sharing = sum(other is line or other.waiting_rows > 0 for other in self._lines.values())
-        return self.running_s(now) + sharing * line.backlog_s(self._limits.max_run_rows)
+        backlog_s = line.backlog_s(self._limits.max_run_rows, short=self._slots.pieces_are_short(now))
+        return self.running_s(now) + sharing * backlog_s
 
     @staticmethod
     def _retry_after_ms(wait_s: float) -> int:

@@ -53,7 +53,7 @@ frame_predictor <- function(model) {
       state <<- session_state() # a fork has a folder of its own; then each call finds what the one before it found
       pid <<- Sys.getpid()
     }
-    on.exit(restore_session(state))
+    on.exit(state <<- restore_session(state))
     tryCatch(
       {
         list(status = 200L, body = answer(body, rows), headers = list(`X-Rows` = format_rows(rows)))
@@ -137,20 +137,23 @@ tidier <- function(every = 6L) {
 session_state <- function() {
   globals <- globalenv()
   list(
-    wd = getwd(), options = options(), quick_options = as.list(.Options), locale = Sys.getlocale(),
+    wd = getwd(), options = options(), kept_options = as.list(.Options), locale = Sys.getlocale(),
     tz = Sys.getenv("TZ"), search = search(), kind = RNGkind(),
     seed = get0(".Random.seed", globals, inherits = FALSE), sinks = sink.number(), message_sink = sink.number("message")
   )
 }
 
+#' Undo what a call left; returns the state to compare with after the next one
+#' @noRd
 restore_session <- function(state) {
   while (sink.number() > state$sinks) sink()
   if (sink.number("message") != state$message_sink) sink(type = "message")
   if (!identical(getwd(), state$wd)) setwd(state$wd)
-  # As R keeps them what did not change is the same object; options() copies all, and to compare those takes 60 us.
-  if (!identical(as.list(.Options), state$quick_options) && !identical(now <- options(), state$options)) {
-    added <- setdiff(names(now), names(state$options))
-    options(c(state$options, stats::setNames(vector("list", length(added)), added)))
+  # As R keeps them what did not change is the same object; options() copies all, and to compare those takes 60 us. What
+  # compiled code writes into such an object is not seen.
+  if (!identical(as.list(.Options), state$kept_options)) {
+    restore_options(state$options)
+    state$kept_options <- as.list(.Options)
   }
   if (!identical(Sys.getlocale(), state$locale)) suppressWarnings(Sys.setlocale("LC_ALL", "C.UTF-8"))
   if (!identical(Sys.getenv("TZ"), state$tz)) Sys.setenv(TZ = state$tz)
@@ -163,6 +166,14 @@ restore_session <- function(state) {
   } else {
     assign(".Random.seed", state$seed, envir = globalenv())
   }
+  state
+}
+
+restore_options <- function(before) {
+  now <- options()
+  changed <- !vapply(names(before), function(name) identical(now[[name]], before[[name]]), NA)
+  added <- setdiff(names(now), names(before))
+  options(c(before[changed], stats::setNames(vector("list", length(added)), added)))
 }
 
 #' R stops at 128 connections; a worker near that asks to be replaced

@@ -67,6 +67,9 @@ empty_answer <- function(outputs, rows) {
 
 rows_left_out <- function(model, newdata) {
   apart <- logical(nrow(newdata))
-  for (column in model$drop) apart <- apart | is.na(newdata[[column]])
+  columns <- unclass(newdata)[model$drop]
+  if (anyNA(columns, recursive = TRUE)) {
+    for (column in columns) apart <- apart | is.na(column)
+  }
   apart
 }

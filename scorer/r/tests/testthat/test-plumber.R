@@ -48,8 +48,25 @@ test_that("a call leaves the session as it found it", {
   }
   expect_identical(ask(messy, 1)$status, 200L)
   after <- session_state()
-  same <- setdiff(names(before), "locale")
+  same <- setdiff(names(before), c("locale", "kept_options"))
   expect_identical(after[same], before[same])
+})
+
+test_that("options that a call set, removed and added are as they were for the next one, time after time", {
+  options(scoregate.there = list(a = 1, b = NULL))
+  on.exit(options(scoregate.there = NULL))
+  messy <- function(newdata) {
+    found <<- options()
+    options(digits = 3, scoregate.there = NULL, scoregate.test = 1)
+    newdata$x
+  }
+  predict_frame <- frame_predictor(model_of(messy))
+  before <- found <- options()
+  for (time in 1:3) {
+    predict_frame(writeBin(1, raw()), 1)
+    expect_identical(options(), before)
+    expect_identical(found, before)
+  }
 })
 
 test_that("a call finds the session as the first one did", {
