@@ -56,7 +56,7 @@ _ONCE = frozenset(
     {b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"content-encoding"}
 )
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-#: With fewer requests in hand a head is read as soon as it is there.
+#: With fewer requests in hand a head is read as soon as it is there, but for some 10 ms: not worth a system call for each.
 _MANY: Final = 128
 #: Milliseconds since data last came, in struct tcp_info (linux/tcp.h), and as much of it as is needed.
 _LAST_DATA_RECV: Final = struct.Struct("=52xI")

@@ -43,7 +43,8 @@ log = structlog.get_logger(__name__)
 _GATHER_S = 0.005
 #: Turns that have to bring nothing: with one, a fourth of the batches left with half of what was on its way, at 64 connections.
 _QUIET_TURNS = 2
-#: So much later than its deadline a caller may hear of it.
+#: So much later than its deadline a caller may hear of it. Each step in which a request's time ends has one timer and an
+#: empty set until then, some 0.3 kB: 2 MB where all allow themselves a minute.
 _EXPIRE_EVERY_S = 0.010
 #: Answers that are written in one turn of the event loop, so that a large batch does not keep others waiting to be read.
 _ANSWERS_PER_TURN = 64
@@ -95,7 +96,7 @@ class Forwarder:
         self._expiring_at: dict[int, set[asyncio.Future[Frame]]] = {}
 
     async def score(self, item: Item[Waiting]) -> Frame:
-        """The item's rows, scored. Raises DeadlineExceededError at its deadline, or what became of it."""
+        """The item's rows, scored. Raises DeadlineExceededError 10 ms after its deadline at the latest, or what became of it."""
         now = time.monotonic()
         self._pods.pods.earn_retry()
         self.coalescer.slots = self._pods.slots()
@@ -115,6 +116,8 @@ class Forwarder:
             return await answer
         finally:
             expiring.discard(answer)
+            if not expiring:
+                expiring.clear()  # which alone gives back the room that it had for many
             self.coalescer.withdraw(item)
 
     def _expiring(self, deadline_s: float, now: float) -> set[asyncio.Future[Frame]]:

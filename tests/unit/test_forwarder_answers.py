@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.core.coalesce import Coalescer, Item, Place
 from gateway.core.pods import Pod, Pods
 from gateway.shell.body import ClientDisconnectedError
-from gateway.shell.coalesce import Forwarder, Waiting
+from gateway.shell.coalesce import _EXPIRE_EVERY_S, Forwarder, Waiting
 from gateway.shell.pods import NoAnswerError
 from shared.errors import (
     DeadlineExceededError,
@@ -221,10 +221,26 @@ async def test_there_is_time_for_the_rest_when_what_was_to_leave_has_been_sent()
 async def test_callers_whose_time_ends_together_are_all_told() -> None:
     at_work = forwarder(FakePods(fates=["hang", "hang"]))
     outcomes = [Outcome([float(n)]) for n in range(6)]
+    until_s = time.monotonic()
+    waiting = asyncio.gather(*(ask(at_work, one, lasts_s=0.05 + n // 3 * 0.05) for n, one in enumerate(outcomes)))
+    await asyncio.sleep(0)
+    ends_s = [at * _EXPIRE_EVERY_S - until_s for at in at_work._expiring_at]
+    assert min(ends_s) >= 0.05
+    assert len(ends_s) < 6
+    assert _EXPIRE_EVERY_S <= 0.010, "callers are told of their deadline with this delay"
     async with asyncio.timeout(5):
-        await asyncio.gather(*(ask(at_work, one, lasts_s=0.05 + n // 3 * 0.05) for n, one in enumerate(outcomes)))
+        await waiting
     assert [type(one.got) for one in outcomes] == [DeadlineExceededError] * 6
     assert not at_work._expiring_at
+
+
+async def test_what_comes_one_turn_after_another_leaves_with_it() -> None:
+    pods: FakePods = FakePods()
+    at_work = forwarder(pods)
+    first = asyncio.create_task(ask(at_work, Outcome([1.0])))
+    await asyncio.sleep(0)  # it is offered, and nothing comes with it
+    await asyncio.gather(first, ask(at_work, Outcome([2.0])))
+    assert pods.sent == [[1, 1]]
     await at_work.close()
 
 

@@ -106,19 +106,25 @@ async def test_what_waits_during_a_trip_leaves_in_the_next_one_call_per_caller()
     assert [ask.rows for ask in second[1].asks if isinstance(ask, Admit)] == list(range(1, 30, 3))
 
 
-@pytest.mark.parametrize("told", [True, False])
-async def test_a_trip_that_nobody_waits_for_leaves_when_there_is_time_for_it_or_soon(told: bool) -> None:
+async def test_a_trip_that_nobody_waits_for_leaves_when_there_is_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_LATER_S", 60.0)
     store = ScriptedStore()
     async with started(store) as admission:
         with admission.ask("a", TEN, rows=1) as one, admission.ask("a", TEN, rows=1) as other:
             for _ in range(10):  # more turns than a request needs to offer its rows and to have them sent
                 await asyncio.sleep(0)
             assert not store.trips
-            if told:
-                admission.hurry()
+            admission.hurry()
             await until(lambda: not one.undecided and not other.undecided)
             assert [[len(group.asks) for group in trip] for trip in store.trips] == [[2]]
-            assert other.fields()
+
+
+async def test_a_trip_that_nobody_waits_for_leaves_soon_in_any_case() -> None:
+    store = ScriptedStore()
+    async with started(store) as admission:
+        with admission.ask("a", TEN, rows=1) as ticket:
+            await until(lambda: not ticket.undecided)
+            assert ticket.fields()
 
 
 async def test_a_place_is_given_back_with_the_next_trip_where_its_caller_has_enough_left() -> None:
