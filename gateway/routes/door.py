@@ -58,6 +58,11 @@ class Visitor:
     asked: Asked
     came_s: float
 
+    @property
+    def gone(self) -> bool:
+        """Whether its connection is lost, or it has said more and waits no longer."""
+        return self.connection.visit is not self
+
 
 class Door:
     """One process'. `note` is told of each refusal, for the log."""
@@ -121,7 +126,9 @@ class Door:
         began_s = now = time.monotonic()
         self._entering.clear()
         until_s = began_s + max(LEAST_S, SHARE * (began_s - self._ended_s))
-        self._see(self._waiting.popleft(), now)  # nobody waits for ever
+        self._forget_the_gone()
+        if self._waiting:
+            self._see(self._waiting.popleft(), now)  # nobody waits for ever
         while self._waiting and now < until_s:
             self._see(self._waiting.pop(), now)
             now = time.monotonic()
@@ -130,10 +137,15 @@ class Door:
         if self._called:
             asyncio.get_running_loop().call_soon(self._serve)
 
+    def _forget_the_gone(self) -> None:
+        """Those who have waited for longest leave first: kept until their turn, a flood's dead connections would be ever more."""
+        while self._waiting and self._waiting[0].gone:
+            self._waiting.popleft()
+
     def _see(self, visitor: Visitor, now: float) -> None:
         connection, data = visitor.connection, visitor.data
-        if connection.visit is not visitor:
-            return  # gone
+        if visitor.gone:
+            return
         connection.visit = None
         asked = visitor.asked
         try:

@@ -1,0 +1,59 @@
+"""Who waits at the door of a flooded gateway, and who is forgotten there."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.metrics import Metrics
+from gateway.routes import door as module
+from gateway.routes.door import Door
+from shared.errors import OverloadedError
+
+ASKED: Any = SimpleNamespace(
+    caller=SimpleNamespace(key="loud"), grant=None, served=SimpleNamespace(entry=SimpleNamespace(model="m"))
+)
+REQUEST = b"POST /v1/models/m/score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class FullPipeline:
+    """As `Pipeline`, of a gateway that takes nothing."""
+
+    def timeout_ms(self, *_: Any) -> int:
+        """A minute."""
+        return 60_000
+
+    def may_enter(self, *_: Any) -> None:
+        """Nobody may."""
+        raise OverloadedError(retry_after_ms=1000)
+
+
+class Connection:
+    """As `ProtectProtocol`: one that waits, and may be lost."""
+
+    def __init__(self) -> None:
+        self.visit: Any = None
+        self.refused = 0
+
+    def refused_at_the_door(self, _answer: list[bytes], _caller: str) -> None:
+        """It is told."""
+        self.refused += 1
+
+
+async def test_connections_that_were_lost_while_they_waited_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAST_S", 0.0)
+    monkeypatch.setattr(module, "SHARE", 0.0)  # time for one in a turn, as in a flood
+    door = Door(FullPipeline(), Metrics(), lambda *_: None)  # type: ignore[arg-type]
+    door.remember(b"Bearer t", b"/v1/models/m/score", ASKED)
+    connections = [Connection() for _ in range(1000)]
+    for connection in connections:
+        assert door.takes(connection, REQUEST)  # type: ignore[arg-type]
+    for lost in connections[:990]:
+        lost.visit = None
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(door) == 0
+    assert [connection.refused for connection in connections] == [0] * 990 + [1] * 10
