@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 EJECT_FIRST_S = 1.0
 EJECT_MOST_S = 60.0
-#: Retries per request, and how many may have been saved up.
+#: Retries per request, and how many may have been saved up: what a pod may hold when it dies, some batches of 64 for each worker.
 RETRY_SHARE = 0.1
-RETRY_MOST = 20.0
+RETRY_MOST = 1000.0
 
 
 @dataclass(slots=True)

@@ -261,6 +261,16 @@ async def test_a_lost_batch_is_sent_again_elsewhere_each_item_alone() -> None:
     assert pods.sent == [[1, 1, 1], [1], [1], [1]]
 
 
+async def test_all_that_a_pod_held_when_it_died_is_scored_elsewhere() -> None:
+    pods = FakePods(fates=["lose"])
+    coalescer: Coalescer[Waiting] = Coalescer(slots=1, max_batch_rows=500, max_waiting_rows=1000)
+    at_work = Forwarder(pods, coalescer, lambda *_: None, lambda: None)  # type: ignore[arg-type]
+    outcomes = [Outcome([float(n)]) for n in range(500)]
+    await asyncio.gather(*(ask(at_work, outcome) for outcome in outcomes))
+    assert len(pods.sent[0]) == 500
+    assert [outcome.got for outcome in outcomes] == [[2.0 * n] for n in range(500)]
+
+
 async def test_an_item_that_loses_two_pods_is_refused() -> None:
     outcome = Outcome([1.0])
     pods = FakePods(["lose", "lose"])
