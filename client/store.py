@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -177,6 +178,8 @@ class Store:
         self.url = url if "://" in url else Path(url).resolve().as_uri()
         self._obs = obstore
         options: dict[str, Any] = {"mkdir": True} if self.url.startswith("file:") else {}
+        #: Whether it is a folder that was not there before: perhaps a path that nobody meant.
+        self.is_new = bool(options) and not Path(unquote(urlsplit(self.url).path)).exists()
         try:
             self._store = from_url(self.url, **options)
         except (self._base_error, ValueError, OSError) as error:

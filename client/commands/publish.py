@@ -37,11 +37,14 @@ def publish(
     """
     if sign_key is not None:
         sign_package(folder, sign_key)
-    published = Store(store).publish(folder)
+    to = Store(store)
+    published = to.publish(folder)
     what = "published" if published.created else "already there, the same"
     sent = f"{published.uploaded_bytes} bytes sent, sha256 {published.digest[:12]}"
     if published.signed_by:
         sent += f", signed by {', '.join(published.signed_by)}"
     out(f"{published.name} {published.version}: {what} ({sent})")
+    if to.is_new:
+        say(f"{to.url} was not there and is a new store: a scorer reads it if its SCORER_STORE_URL says so")
     if published.promoted not in {None, published.version}:
         say(f"{published.promoted} was promoted and goes on serving by default: scoregate promote {published.name} …")

@@ -51,6 +51,11 @@ def test_a_package_is_published_once_and_read_back_whole(store: Store, tmp_path:
     assert (fetched / "manifest.json").read_bytes() == (package / "manifest.json").read_bytes()
 
 
+def test_a_store_says_whether_its_folder_was_there_before(store: Store) -> None:
+    assert store.is_new
+    assert not Store(store.url).is_new
+
+
 def test_a_published_version_never_changes(store: Store, tmp_path: Path) -> None:
     store.publish(make_package(tmp_path / "p"))
     before = (tmp_path / "a store/models/m/1/manifest.json").read_bytes()

@@ -27,12 +27,16 @@ publish_model <- function(dir, store) {
     publish_by_command(dir, store)
     return(invisible(published))
   }
+  is_new <- !dir.exists(folder)
   for (name in names(manifest$files)) {
     put_blob(file.path(dir, name), file.path(folder, "blobs", "sha256"), manifest$files[[name]]$sha256)
   }
   put_signatures(file.path(dir, "manifest.json.sig"), file.path(folder, "signatures", published$digest))
   put_manifest(file.path(dir, "manifest.json"), file.path(folder, "models", manifest$name, manifest$version), published)
   message(manifest$name, " ", manifest$version, " is published in ", store)
+  if (is_new) {
+    message(folder, " was not there and is a new store: a scorer reads it if its SCORER_STORE_URL says so")
+  }
   invisible(published)
 }
 
