@@ -405,6 +405,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="p99: of a segment")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "scoregate-bench-models")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: its scorer ends with it
     r.install_library()
     mains = {"held": held_main, "forks": forks_main, "p99": p99_main}
     print(json.dumps({"benchmark": f"memory {options.what}", "results": mains[options.what](options)}))

@@ -338,6 +338,7 @@ def main() -> None:
     parser.add_argument("--act", action="append", choices=ACTS, help="hostile: only these")
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: its scorer ends with it
     if given.what == "kills":
         with stack([HEALTHY], **settings()) as target:
             result = asyncio.run(kills(target, given.seconds or 60, given.share or 0.8))
