@@ -13,7 +13,7 @@ from scorer.core.upkeep import Upkeep
 from shared.cost import Cost
 from shared.wire import TensorSpecs
 
-#: What a piece lasts where others wait in between, in fixed costs of a call; and its least rows.
+#: What a piece lasts where small calls come in between, in fixed costs of a call; and the rows that it may have in any case.
 _SHORT_FIXED, _SHORT_ROWS = 2, 64
 
 
