@@ -4,6 +4,7 @@ codes.
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import IntEnum
 
@@ -20,6 +21,8 @@ from client.errors import (
     ScoregateHTTPError,
     ServerError,
 )
+
+_PIPE_WIDTH = 10_000
 
 
 class Exit(IntEnum):
@@ -92,5 +95,6 @@ def out(text: str) -> None:
 
 
 def console() -> Console:
-    """For tables on stdout."""
-    return Console(highlight=False)
+    """For tables on stdout: as wide as the terminal, and in a pipe as wide as they are, so that a line stays a line."""
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, width=_PIPE_WIDTH if piped else None)

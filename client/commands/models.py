@@ -48,9 +48,10 @@ def models(
         _show_list(found)
 
 
-def _table(*headings: str) -> Table:
+def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
+    table.add_column(first, no_wrap=True)  # a name is to be copied
+    for heading in others:
         table.add_column(heading, overflow="fold")
     return table
 

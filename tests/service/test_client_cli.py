@@ -68,6 +68,21 @@ def there(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, run: Run) -> Fa
     return gateway
 
 
+@pytest.mark.parametrize("columns", ["45", None])
+def test_a_name_stays_whole_in_a_narrow_terminal_and_a_line_in_a_pipe(
+    run: Run, there: FakeGateway, monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    story = "what it is for " * 20
+    there.more["everything"] = {"description": story}
+    if columns is None:
+        monkeypatch.delenv("COLUMNS")
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    listed = run("models").out
+    assert "everything" in listed
+    assert (story.strip() in listed) is (columns is None)
+
+
 def test_models_are_listed_and_one_is_shown_with_its_columns(run: Run, there: FakeGateway) -> None:
     there.more["adder"] = {"unavailable": {"3": "corrupt"}, "batchable": False, "batchable_reason": "looks around"}
     listed = run("models")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -249,6 +250,17 @@ def test_a_run_that_takes_far_too_long_leaves_the_processor_to_others_and_is_ans
 
         eventually(another, what="one that has its share takes its place")
         assert pod.predict(SLOW, seconds=[0.0]) == [0.0]
+
+
+def test_rows_are_scored_where_not_a_byte_can_be_written_to_disk(tmp_path: Path) -> None:
+    with scorer(tmp_path, DOUBLE, workers=1) as pod:
+        pod.ready()
+        [worker] = [w["pid"] for w in pod.workers()]
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, (0, 0))
+        for count in (1, 64, 100_000):
+            rows = [float(i) for i in range(count)]
+            assert pod.predict(DOUBLE, x=rows) == [2 * row for row in rows]
+        assert [w["pid"] for w in pod.workers()] == [worker]
 
 
 def test_a_full_queue_answers_503_with_a_time_to_come_back(tmp_path: Path) -> None:

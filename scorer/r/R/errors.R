@@ -7,3 +7,16 @@ abort <- function(..., class = "scoregate_error") {
   )
   stop(condition)
 }
+
+#' Refuse a call that leaves out what it cannot do without, naming all of it
+#'
+#' @param needed Names of arguments of the function that calls this.
+#' @param like How to call it.
+#' @noRd
+need_arguments <- function(needed, like) {
+  frame <- parent.frame()
+  absent <- needed[vapply(needed, function(name) eval(call("missing", as.name(name)), frame), NA)]
+  if (length(absent) > 0L) {
+    abort("give ", paste0(absent, "=", collapse = ", "), " as well, as in ", like)
+  }
+}

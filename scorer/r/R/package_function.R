@@ -31,6 +31,10 @@
 #' @export
 package_function <- function(fun, name, version, inputs, outputs, example, dir, packages = NULL, objects = list(),
                              files = NULL, description = "", retry = TRUE, quiet = FALSE) {
+  need_arguments(
+    c("fun", "name", "version", "inputs", "outputs", "example", "dir"),
+    'package_function(double, "double", "1", list(x = "double"), list(y = "double"), list(x = 1), "double")'
+  )
   say <- if (isTRUE(quiet)) function(...) invisible() else function(...) message(...)
   if (is.numeric(version) && length(version) == 1L && version == trunc(version)) version <- format(version)
   check_model_name(name)

@@ -39,6 +39,10 @@
 package_model <- function(model, name, version, sample, dir, predict = NULL, packages = NULL, description = "",
                           slim = FALSE, interval = NULL, level = 0.95, options = list(), inputs = NULL, files = NULL,
                           retry = TRUE, quiet = FALSE) {
+  need_arguments(
+    c("model", "name", "version", "sample", "dir"),
+    'package_model(fit, "cars", "1", sample = cars, dir = "cars")'
+  )
   say <- if (isTRUE(quiet)) function(...) invisible() else function(...) message(...)
   if (is.numeric(version) && length(version) == 1L && version == trunc(version)) version <- format(version)
   check_model_name(name)

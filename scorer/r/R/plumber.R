@@ -36,6 +36,14 @@ worker_router <- R6::R6Class("WorkerRouter",
         return(self$answer(req))
       }
       super$call(req)
+    },
+    # A body stays in memory: httpuv puts what it receives into `.bodyData`, and without one of ours into a temporary
+    # file, which costs 30 us and where the disk is full is cut short.
+    onHeaders = function(req) {
+      if (identical(req$REQUEST_METHOD, "POST")) {
+        req$.bodyData <- rawConnection(raw(), "w+b")
+      }
+      NULL
     }
   )
 )

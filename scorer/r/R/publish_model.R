@@ -16,6 +16,7 @@
 #' }
 #' @export
 publish_model <- function(dir, store) {
+  need_arguments(c("dir", "store"), 'publish_model("cars", "file:///srv/models")')
   manifest <- read_manifest(dir)
   check_model_name(manifest$name)
   check_version(manifest$version)
