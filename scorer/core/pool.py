@@ -263,7 +263,8 @@ class Pool:
         else:
             line.cost.learn(run.frame.rows, now - run.started_s)
             effects += self._answers.deliver(line, run, result)
-        return effects + self._renewal.measure(worker, now) + self._plan(now)
+        effects += self._renewal.measure(worker, now)
+        return self._plan(now) + effects  # what R is to do next first: to write an answer takes as long as R would wait
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: workers idle for long, forks that were put off. Call it a few times a second."""
