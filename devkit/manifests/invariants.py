@@ -53,24 +53,27 @@ def deadlines_shrink_inward(built: Built) -> Iterator[str]:
 
 
 def pods_outlive_their_drain(built: Built) -> Iterator[str]:
-    """the drain is longer than a gateway's longest deadline, and the time a pod is given to end than preStop and drain together"""
+    """who sends to a pod learns that it goes before it stops listening, its drain is longer than a gateway's longest deadline, and
+    the time it is given to end than preStop, delay and drain together"""
     longest = MAX_TIMEOUT_MS / 1000
     for service, drains in (
-        ("gateway", [s.drain_s + s.drain_delay_s for s in _settings(built, "gateway", GatewaySettings, "GATEWAY_")]),
-        ("scorer", [s.drain_s for s in _settings(built, "scorer", ScorerSettings, "SCORER_")]),
+        ("gateway", [(s.drain_delay_s, s.drain_s) for s in _settings(built, "gateway", GatewaySettings, "GATEWAY_")]),
+        ("scorer", [(s.drain_delay_s, s.drain_s) for s in _settings(built, "scorer", ScorerSettings, "SCORER_")]),
     ):
         pods = [
             (one.pod, c) for one in workloads(built) for c in one.pod["containers"] if one.name == c["name"] == service
         ]
-        for (pod, container), drain in zip(pods, drains, strict=False):  # fewer where settings_exist complains
+        for (pod, container), (delay, drain) in zip(pods, drains, strict=False):  # fewer where settings_exist complains
             grace = pod.get("terminationGracePeriodSeconds", 30)
             stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-            if not stop:
-                yield f"{service}: no preStop, so it ends while others still send to it"
+            if not stop and not delay:
+                yield f"{service}: no preStop and no drain delay, so it ends while others still send to it"
+            if service == "scorer" and not delay:
+                yield "scorer: no drain delay; only that tells gateways, who find it in DNS until it is gone"
             if drain <= longest:
                 yield f"{service}: {drain:g} s of drain cut off what may last {longest:g} s"
-            if grace <= stop + drain:
-                yield f"{service}: {grace} s of grace, {stop:g} s of preStop and {drain:g} s of drain"
+            if grace <= stop + delay + drain:
+                yield f"{service}: {grace} s of grace, {stop + delay:g} s before and {drain:g} s of drain"
 
 
 def secrets_are_elsewhere(built: Built) -> Iterator[str]:

@@ -42,7 +42,7 @@ CASES: list[tuple[str, str, Break, str]] = [
         "pods_outlive_their_drain",
         LOCAL,
         lambda get: pod(get, "scorer").update(terminationGracePeriodSeconds=30),
-        "30 s of grace, 8 s of preStop and 65 s of drain",
+        "30 s of grace, 8 s before and 65 s of drain",
     ),
     (
         "pods_outlive_their_drain",
@@ -51,6 +51,12 @@ CASES: list[tuple[str, str, Break, str]] = [
         "30 s of drain cut off what may last 60 s",
     ),
     ("pods_outlive_their_drain", LOCAL, lambda get: container(get, "gateway").pop("lifecycle"), "no preStop"),
+    (
+        "pods_outlive_their_drain",
+        LOCAL,
+        lambda get: data(get, "scorer-settings").update(SCORER_DRAIN_DELAY_S="0"),
+        "scorer: no drain delay; only that tells gateways",
+    ),
     (
         "selectors_match",
         AKS,
