@@ -32,7 +32,7 @@ from shared.errors import (
     UnavailableError,
     VersionNotHereError,
 )
-from shared.messages import CONTENT_TYPE, HEADER_LENGTH, decode_request, encode_response
+from shared.messages import CONTENT_TYPE, HEADER_LENGTH, SHARE_HEADER, decode_request, encode_response
 from shared.stages import TIMES_HEADER, Times
 from shared.wire import WireError
 
@@ -46,6 +46,8 @@ _DEADLINE = DEADLINE_HEADER.encode()
 _HEADER_LENGTH = HEADER_LENGTH.encode()
 _TIMES = TIMES_HEADER.encode()
 _CONTENT_TYPE = CONTENT_TYPE.encode()
+_SHARE = SHARE_HEADER.encode()
+_SHARED_WITH = re.compile(r"[A-Za-z0-9]{1,64}")
 _INFER = ("", "v2", "models", "versions", "infer")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -132,6 +134,9 @@ class Infer:
         header_length = headers.get(_HEADER_LENGTH, b"")
         if not header_length.isdigit() or len(header_length) > 9:
             raise MalformedRequestError(f"{HEADER_LENGTH} is missing or not a number")
+        share = headers.get(_SHARE, b"").decode("latin-1")
+        if share and not _SHARED_WITH.fullmatch(share):
+            raise MalformedRequestError(f"{SHARE_HEADER} is at most 64 letters and digits")
         body: bytes | None = scope.get("state", {}).pop("body", None)
         if body is not None and len(body) > self._max_body_bytes:  # its length was not announced
             raise PayloadTooLargeError(f"a request has at most {self._max_body_bytes} bytes")
@@ -145,7 +150,7 @@ class Infer:
             frame, items = decode_request(line.inputs, body, int(header_length))
         except WireError as error:
             raise MalformedRequestError(str(error)) from error
-        return Call(key, frame, items, deadline_s)
+        return Call(key, frame, items, deadline_s, share=share)
 
     async def _score(self, call: Call, receive: Receive) -> Answer:
         """Submit, then wait for the answer, the deadline or the caller's departure, whichever is first."""

@@ -28,6 +28,9 @@ from shared.wire import (
 )
 
 HEADER_LENGTH: Final = "inference-header-content-length"
+#: With what may share a run: what says the same, nothing included; what says ALONE, with nothing.
+SHARE_HEADER: Final = "x-share"
+ALONE: Final = "alone"
 CONTENT_TYPE: Final = "application/octet-stream"
 ITEMS: Final = "__items"
 #: Of one side of a signature, written and read, and what they take in all.

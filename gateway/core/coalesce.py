@@ -46,12 +46,14 @@ class Place:
     """Where a request of one caller waits: may be made once and used for all of them.
 
     `lane` says with which others it may share a run, `group` whose runs take as long (a model version). `alone`: with none.
+    `share`: the same for a scorer, which merges what it gets (`shared.messages.SHARE_HEADER`).
     """
 
     lane: Hashable
     group: Hashable
     caller: Hashable = None
     alone: bool = False
+    share: str = ""
 
 
 class Item(msgspec.Struct, Generic[Reply], eq=False):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -55,6 +56,7 @@ from shared.errors import (
     UnauthenticatedError,
     UpstreamError,
 )
+from shared.messages import ALONE
 from shared.wire import Frame, WireError
 
 Headers = list[tuple[bytes, bytes]]
@@ -239,10 +241,14 @@ class Pipeline:
             return now.pods if now.entry.digest == digest else frozenset()
 
         lane: tuple[object, ...] = (model, version, digest)
+        share = ""
         if rules.coalesce == "own":
             lane += (caller.key,)
-        alone = rules.coalesce == "off" or not entry.batchable
-        place = Place(lane, (model, version), caller.key, alone)
+            share = sha256(caller.key.encode()).hexdigest()[:32]  # who it is does not concern the scorer
+        elif rules.coalesce == "off":
+            share = ALONE
+        alone = share == ALONE or not entry.batchable
+        place = Place(lane, (model, version), caller.key, alone, share)
         return Asked(caller, grant, served, self.contracts.of(entry, rules.max_rows), place, pods)
 
     def model(self, caller: Caller, name: str) -> Model:

@@ -221,6 +221,7 @@ class Forwarder:
                     sizes,
                     timeout_ms,
                     first.reply.request_id,
+                    first.place.share,
                     traceparent,
                 )
         except (NoAnswerError, VersionNotHereError) as error:

@@ -35,7 +35,7 @@ from shared.errors import (
     VersionNotHereError,
 )
 from shared.http_client import Reply, into
-from shared.messages import CONTENT_TYPE, HEADER_LENGTH, Answer, decode_response, encode_request
+from shared.messages import CONTENT_TYPE, HEADER_LENGTH, SHARE_HEADER, Answer, decode_response, encode_request
 from shared.stages import TIMES_HEADER, Times, read_times
 from shared.traceparent import TRACEPARENT_HEADER
 from shared.wire import Frame, TensorSpecs, WireError
@@ -144,6 +144,7 @@ class PodClient:
         items: Sequence[int],
         timeout_ms: int,
         request_id: str,
+        share: str = "",
         traceparent: str | None = None,
     ) -> tuple[Answer, Times]:
         """One call. Raises NoAnswerError where the pod gave none, else what the pod said as our own error.
@@ -152,10 +153,12 @@ class PodClient:
         for, with one size per item, each the item's own number of rows or 0 with an error.
         """
         length, body = encode_request(inputs, frame, items)
-        trace = "" if traceparent is None else f"{TRACEPARENT_HEADER}: {traceparent}\r\n"
+        more = f"{SHARE_HEADER}: {share}\r\n" if share else ""
+        if traceparent is not None:
+            more += f"{TRACEPARENT_HEADER}: {traceparent}\r\n"
         head = (
             f"{_target(pod.address, model, version)}Authorization: {self._bearer()}\r\n"
-            f"X-Request-Id: {request_id}\r\n{DEADLINE_HEADER}: {timeout_ms}\r\n{trace}"
+            f"X-Request-Id: {request_id}\r\n{DEADLINE_HEADER}: {timeout_ms}\r\n{more}"
             f"{HEADER_LENGTH}: {length}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         reply = await self._send(pod, head.encode() + body, frame.rows, timeout_ms / 1000 + _LATE_S)

@@ -20,6 +20,7 @@ class Call:
     items: Sequence[int]
     deadline_s: float
     arrived_s: float = 0.0
+    share: str = ""  # with which others it may share a run (`shared.messages.SHARE_HEADER`)
     tag: object = None  # the shell's own: whom to answer
     open: bool = True
     started_s: float | None = None  # when its first run left

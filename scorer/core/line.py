@@ -11,6 +11,7 @@ from scorer.core.calls import Key, Portion
 from scorer.core.pieces import shorter
 from scorer.core.upkeep import Upkeep
 from shared.cost import Cost
+from shared.messages import ALONE
 from shared.wire import TensorSpecs
 
 #: What a piece lasts where small calls come in between, in fixed costs of a call; and the rows that it may have in any case.
@@ -74,7 +75,8 @@ class Line:
         """Worker-seconds that wait; `short`: as of `large_s`."""
         if not self.waiting_calls:
             return 0.0
-        runs = math.ceil(self.waiting_rows / max_run_rows) if self.batchable else self.waiting_calls
+        shares = self.batchable and not (self.waiting and self.waiting[0].call.share == ALONE)
+        runs = math.ceil(self.waiting_rows / max_run_rows) if shares else self.waiting_calls
         pieces = len(self.large)
         if short and pieces:
             pieces = max(pieces, math.ceil(sum(piece.frame.rows for piece in self.large) / self.short_rows))
@@ -96,9 +98,10 @@ class Line:
         self.after_piece = False
         first = self.waiting.popleft()
         taken, rows = [first], first.frame.rows
-        while self.batchable and self.has_work() and self.waiting:
+        share = first.call.share
+        while self.batchable and share != ALONE and self.has_work() and self.waiting:
             portion = self.waiting[0]
-            if rows + portion.frame.rows > max_run_rows:
+            if portion.call.share != share or rows + portion.frame.rows > max_run_rows:
                 break
             rows += portion.frame.rows
             taken.append(self.waiting.popleft())

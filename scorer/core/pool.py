@@ -45,6 +45,7 @@ from shared.errors import (
     VersionDownError,
     VersionNotHereError,
 )
+from shared.messages import ALONE
 from shared.signature import Signature
 from shared.wire import Frame, merge, split, tensor_specs
 
@@ -326,7 +327,7 @@ class Pool:
 
     def _wait(self, line: Line, call: Call) -> None:
         """In one piece, or each item by itself where they may not share a run."""
-        if line.batchable or len(call.items) == 1:
+        if (line.batchable and call.share != ALONE) or len(call.items) == 1:
             line.waiting.append(Portion(call, 0, len(call.items), call.frame))
         else:
             frames = split(line.inputs, call.frame, call.items)

@@ -30,7 +30,7 @@ from gateway.settings import GatewaySettings
 from gateway.shell.authenticate import Authenticator
 from shared import serving
 from shared.catalogue import Catalogue, VersionEntry
-from shared.messages import HEADER_LENGTH, ItemError, decode_request, encode_response
+from shared.messages import HEADER_LENGTH, SHARE_HEADER, ItemError, decode_request, encode_response
 from shared.signature import Field, Signature, Type
 from shared.stages import TIMES_HEADER, Times
 from shared.wire import Frame, pack_frame, tensor_specs, unpack_frame
@@ -55,6 +55,7 @@ class FakePod:
     url: str = ""
     calls: list[tuple[str, list[int]]] = field(default_factory=list)
     batchable: bool = True
+    shares: list[str] = field(default_factory=list)  # with whom each call may share a run
 
     def app(self) -> Starlette:
         return Starlette(
@@ -72,6 +73,7 @@ class FakePod:
         frame, items = decode_request(tensor_specs(INPUTS), await request.body(), int(request.headers[HEADER_LENGTH]))
         model = request.path_params["model"]
         self.calls.append((model, items))
+        self.shares.append(request.headers.get(SHARE_HEADER, ""))
         began = asyncio.get_running_loop().time()
         if takes_s := self.takes_s(model, frame.rows):
             await asyncio.sleep(takes_s)

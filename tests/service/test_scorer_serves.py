@@ -181,6 +181,20 @@ def test_waiting_requests_of_a_batchable_version_are_merged(pod: Scorer) -> None
     assert runs <= 8
 
 
+@pytest.mark.parametrize("share", ["alone", "{}"])
+def test_waiting_requests_are_not_merged_where_the_gateway_says_so(pod: Scorer, share: str) -> None:
+    runs = pod.metric("scorer_run_items_count")
+    with ThreadPoolExecutor(16) as threads:
+        calls = [
+            threads.submit(pod.infer, HOSTILE, {"x": [float(i)], "act": ["nap"]}, X_Share=share.format(f"caller{i}"))
+            for i in range(16)
+        ]
+        assert [unpack_frame(HOSTILE.signature.outputs, call.result().frame)[0] for call in calls] == [
+            [float(i)] for i in range(16)
+        ]
+    assert pod.metric("scorer_run_items_count") - runs == 16
+
+
 def test_all_workers_are_busy_under_load_and_never_more(pod: Scorer) -> None:
     seen: list[int] = []
     with ThreadPoolExecutor(9) as threads:

@@ -24,6 +24,7 @@ from shared.errors import (
     VersionDownError,
     VersionNotHereError,
 )
+from shared.messages import ALONE
 from shared.signature import Field, Signature, Type
 from shared.wire import Frame
 
@@ -80,8 +81,10 @@ class Pod:
         while self.starting:
             self.do(self.pool.worker_ready(self.starting.pop(0), self.now))
 
-    def call(self, *rows: float, items: list[int] | None = None, key: Key = A, within_s: float = 10.0) -> Call:
-        call = Call(key, frame(*rows), items or [len(rows)], self.now + within_s)
+    def call(
+        self, *rows: float, items: list[int] | None = None, key: Key = A, within_s: float = 10.0, share: str = ""
+    ) -> Call:
+        call = Call(key, frame(*rows), items or [len(rows)], self.now + within_s, share=share)
         self.do(self.pool.submit(call, self.now))
         return call
 
@@ -174,6 +177,30 @@ def test_waiting_calls_go_together_up_to_the_row_limit() -> None:
     pod.finish(worker)
     [run] = pod.running.values()
     assert values(run.frame) == [5.0, 6.0]
+
+
+def test_only_calls_that_may_share_a_run_go_together() -> None:
+    pod = Pod(slots=1)
+    pod.start()
+    pod.call(0.0)
+    for number, share in enumerate(["", "", "ann", "ann", "bob", ALONE, ALONE, "", ""], start=1):
+        pod.call(float(number), share=share)
+    runs = []
+    while pod.running:
+        [(worker, run)] = pod.running.items()
+        runs.append(values(run.frame))
+        pod.finish(worker)
+    assert runs == [[0.0], [1.0, 2.0], [3.0, 4.0], [5.0], [6.0], [7.0], [8.0, 9.0]]
+
+
+def test_the_items_of_a_call_that_shares_with_nobody_run_alone() -> None:
+    pod = Pod(slots=1)
+    pod.start()
+    pod.call(1.0, 2.0, 3.0, items=[1, 2], share=ALONE)
+    assert [values(run.frame) for run in pod.running.values()] == [[1.0]]
+    pod.settle()
+    [answer] = pod.answers
+    assert answer.sizes == (1, 2)
 
 
 def test_items_of_an_unbatchable_version_never_share_a_run() -> None:
@@ -677,12 +704,16 @@ class AnyOrder(RuleBasedStateMachine):
         self.left: set[Call] = set()
         self.next_value = 0.0
 
-    @rule(items=st.lists(st.integers(1, 4), min_size=1, max_size=5), key=st.sampled_from([A, B]))
-    def submit(self, items: list[int], key: Key) -> None:
+    @rule(
+        items=st.lists(st.integers(1, 4), min_size=1, max_size=5),
+        key=st.sampled_from([A, B]),
+        share=st.sampled_from(["", "", "ann", "bob", ALONE]),
+    )
+    def submit(self, items: list[int], key: Key, share: str) -> None:
         rows = [self.next_value + i for i in range(sum(items))]
         self.next_value += len(rows)
         try:
-            call = self.pod.call(*rows, items=items, key=key, within_s=1e6)
+            call = self.pod.call(*rows, items=items, key=key, within_s=1e6, share=share)
         except (OverloadedError, VersionDownError):
             return
         self.calls[call] = rows
@@ -741,6 +772,10 @@ class AnyOrder(RuleBasedStateMachine):
             for key in (A, B):  # runs that take far too long hold slots of their own version only
                 assert sum(w.run is not None for w in pool.workers.values() if w.key == key) <= pool.limits.slots
             assert pool.waiting_rows >= 0
+            for run in self.pod.running.values():
+                shares = {portion.call.share for portion in run.portions}
+                assert len(shares) == 1
+                assert ALONE not in shares or run.items == 1
             for line in pool.lines.values():
                 assert line.waiting_rows == sum(c.waiting_rows for c in self.calls if c.open and c.key == line.key)
 
