@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from devkit import examples, internal_key, policy, r
+from devkit import examples, internal_key, policy, r, settings_check
 from devkit.entra.directory import API_CLIENT_ID, APP_ID_URI, TENANT
 from devkit.processes import Processes
 from devkit.state import ROOT, Home, Options, State
@@ -31,8 +31,11 @@ OnReady = Callable[[State], None]
 async def bring_up(options: Options, home: Home, processes: Processes, state: State, say: Say) -> None:
     """Starts everything and returns once it is ready, having written to `state` where things are.
 
-    Raises ProcessEndedError if a process ends, StackError after two minutes without readiness.
+    Raises ProcessEndedError if a process ends; StackError after two minutes without readiness, and at once for settings of the
+    services that cannot be used.
     """
+    if mistakes := settings_check.mistakes(os.environ):
+        raise StackError("settings: " + "; ".join(mistakes))
     private, public = home.folder / "internal.key.pem", home.folder / "internal.pub.pem"
     internal_key.ensure(private, public)
     state.store = options.store or (home.folder / "store").as_uri()

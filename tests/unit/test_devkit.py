@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from devkit import examples, launch, logs, policy, r
+from devkit.settings_check import mistakes
 from devkit.state import Home, State
 
 
@@ -87,6 +88,14 @@ def test_logs_are_read_by_service_and_half_a_line_is_not_a_line(tmp_path: Path) 
         file.write("gateway\thalf")
     assert list(logs.read(tmp_path / "log")) == [("gateway", "one"), ("scorer", "two\twith a tab")]
     assert list(logs.read(tmp_path / "log", "scorer")) == [("scorer", "two\twith a tab")]
+
+
+def test_settings_that_cannot_be_used_are_found_before_anything_is_started() -> None:
+    assert mistakes({"HOME": "/", "GATEWAY_TENANTS": "the stack's own"}) == []
+    found = mistakes({"GATEWAY_LOG_LEVEL": "loud", "SCORER_WORKERS": "two", "SCORER_WROKERS": "2"})
+    assert [line.split(":")[0] for line in found] == [
+        "GATEWAY_LOG_LEVEL", "SCORER_WORKERS", "SCORER_WROKERS is not a setting",
+    ]  # fmt: skip
 
 
 def test_without_a_rate_the_policy_is_the_one_that_is_in_the_repository(tmp_path: Path) -> None:

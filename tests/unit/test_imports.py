@@ -19,8 +19,8 @@ ALLOWED = {
     "devkit": {"client", "shared"},
     "shared": set[str](),
 }
-#: What one folder may import beyond that: manifests are judged by the services' own settings.
-ALSO = {"devkit/manifests": ("gateway.settings.", "scorer.settings.")}
+#: What one place may import beyond that: what is set for the services is judged by their own settings.
+ALSO = dict.fromkeys(("devkit/manifests", "devkit/settings_check"), ("gateway.settings.", "scorer.settings."))
 #: The layers of a service, outermost first: a module imports from its own layer and from those after it.
 LAYERS = (
     ("__main__", "command", "server"),  # processes and ports
@@ -66,7 +66,7 @@ def wrongs(root: Path) -> list[str]:
             own = layer(".".join(where.with_suffix("").parts))
             for line, module in imports(path, root):
                 top = module.split(".")[0]
-                if module.startswith(ALSO.get(str(where.parent), ("no module",))):
+                if module.startswith(ALSO.get(str(where.with_suffix("")), ALSO.get(str(where.parent), ("no module",)))):
                     continue
                 if top in PACKAGES and top != package and top not in ALLOWED[package]:
                     found.append(f"{where}:{line}: {package} imports {module}")
