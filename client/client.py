@@ -238,7 +238,8 @@ class Client(_Base):
 
         def fitting(start: int, stop: int, pinned: str | None) -> list[T]:
             try:
-                return [one(start, stop, pinned)]
+                with parts.rows_from(start):
+                    return [one(start, stop, pinned)]
             except PayloadTooLargeError:
                 if stop - start <= 1:
                     raise
@@ -360,7 +361,8 @@ class AsyncClient(_Base):
         async def fitting(start: int, stop: int, pinned: str | None) -> list[T]:
             try:
                 async with slots:
-                    return [await one(start, stop, pinned)]
+                    with parts.rows_from(start):
+                        return [await one(start, stop, pinned)]
             except PayloadTooLargeError:
                 if stop - start <= 1:
                     raise

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-from client.errors import ReplyError
+from client.errors import ReplyError, ScoregateHTTPError
 from client.models import ColumnScores, Prediction, Scores
 from client.replies import Reply, read
 
 #: Rows of one request, unless the client is told otherwise; a server that takes fewer answers 413 and gets halves.
 ROWS_PER_REQUEST = 10_000
+#: The row in a JSON pointer into the body of a score request.
+_ROW = re.compile(r"^(/rows/|/columns/[^/]+/)(\d+)(?=/|$)")
 
 
 class _ScoresBody(msgspec.Struct):
@@ -33,6 +37,21 @@ def scores_of(reply: Reply, rows: int) -> Scores:
 def ranges(rows: int, at_most: int) -> list[tuple[int, int]]:
     """(start, stop) of each request; one empty one for no rows, so that the server says what is wrong with that."""
     return [(start, min(start + at_most, rows)) for start in range(0, rows, at_most)] or [(0, 0)]
+
+
+@contextmanager
+def rows_from(start: int) -> Iterator[None]:
+    """What a server says of rows of the part that begins there is said of the table's rows."""
+    try:
+        yield
+    except ScoregateHTTPError as error:
+        error.problems = tuple(
+            problem | {"pointer": _ROW.sub(lambda row: f"{row[1]}{int(row[2]) + start}", str(problem["pointer"]))}
+            if "pointer" in problem
+            else problem
+            for problem in error.problems
+        )
+        raise
 
 
 def join(found: Sequence[Scores]) -> Scores:

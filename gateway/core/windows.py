@@ -3,10 +3,13 @@
 As long as answers come well before their deadlines there is no window. When one comes late the caller's window becomes less than
 what it has in flight, and grows again, slowly, with each answer in time (additive increase, multiplicative decrease, as TCP's).
 Whatever makes answers late (R, the event loop, Redis) needs not be known for that. A caller with few in flight has no window.
+
+What is late for those that allow 50 ms is early for those that allow 10 s, so each has windows by the time allowed, in powers of two.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Final
 
@@ -27,17 +30,19 @@ class Windows:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._windows: dict[Hashable, tuple[float, float]] = {}  # the window, and when it was last made smaller
+        #: By caller and power of two of the time allowed: the window, and when it was last made smaller.
+        self._windows: dict[Hashable, dict[int, tuple[float, float]]] = {}
 
     def __len__(self) -> int:
         """Callers that have one."""
         return len(self._windows)
 
-    def fits(self, caller: Hashable, held: int) -> bool:
-        """Whether one more would be answered in time, of a caller with so many in flight."""
+    def fits(self, caller: Hashable, held: int, allowed_s: float) -> bool:
+        """Whether one more that allows itself so long would be answered in time, of a caller with so many in flight."""
         if held < FEW or not self._windows:
             return True
-        found = self._windows.get(caller)
+        own = self._windows.get(caller)
+        found = None if own is None else own.get(_power(allowed_s))
         return found is None or held < found[0]
 
     def answered(
@@ -47,18 +52,25 @@ class Windows:
 
         `lag_s` of that it waited for this process to have time for it, with nothing else to wait for.
         """
-        found = self._windows.get(caller)
+        own, power = self._windows.get(caller), _power(allowed_s)
+        found = None if own is None else own.get(power)
         if took_s > LATE * allowed_s or lag_s > LAG * allowed_s:
             window, since_s = found or (float(self.most), 0.0)
             if held >= FEW and now - since_s >= _PAUSE_S:
-                self._windows[caller] = max(float(FEW), _LESS * min(window, held)), now
-        elif found is not None:
+                self._windows.setdefault(caller, {})[power] = max(float(FEW), _LESS * min(window, held)), now
+        elif own is not None and found is not None:
             window = found[0] + FEW / found[0]
-            if held <= 1 or window >= self.most:
-                del self._windows[caller]
+            if held > 1 and window < self.most:
+                own[power] = window, found[1]
             else:
-                self._windows[caller] = window, found[1]
+                del own[power]
+                if not own:
+                    del self._windows[caller]
 
     def gone(self, caller: Hashable) -> None:
         """The caller has nothing in flight any more."""
         self._windows.pop(caller, None)
+
+
+def _power(allowed_s: float) -> int:
+    return math.frexp(allowed_s)[1]

@@ -269,7 +269,12 @@ class Pipeline:
             raise _too_many()
         self.admission.precheck(key, asked.grant.limits)
         waited_s = time.monotonic() - began_s
-        if waited_s > (allowed_s if held < FEW else LOOKED_AT * allowed_s) or not self._windows.fits(key, held):
+        if waited_s > (allowed_s if held < FEW else LOOKED_AT * allowed_s):
+            raise OverloadedError(
+                "this gateway is too busy to answer within the time that this request allows; try again",
+                retry_after_ms=1000,
+            )
+        if not self._windows.fits(key, held, allowed_s):
             raise OverloadedError(
                 "this gateway has as many requests of yours as it can answer in time; try again", retry_after_ms=1000
             )

@@ -269,6 +269,14 @@ def test_problems_are_listed_and_survive_pickling(make: Make) -> None:
     assert again.problems == error.problems
 
 
+def test_a_problem_of_a_later_part_names_the_row_of_the_table(make: Make) -> None:
+    rows: list[dict[str, float]] = [{"a": 1, "b": 1} for _ in range(25)]
+    rows[17]["c"] = 0
+    with pytest.raises(InvalidDataError) as caught:
+        make(rows_per_request=10).score("adder", rows)
+    assert [problem["pointer"] for problem in caught.value.problems] == ["/rows/17/c"]
+
+
 def test_an_expired_token_is_renewed_once_and_the_call_succeeds(make: Make, gateway: FakeGateway) -> None:
     gateway.expired = {"old"}
     credential = Renewing("old", TOKEN)
