@@ -69,6 +69,10 @@ class Pods:
         pod.chosen = self._choices
         return pod
 
+    def answers(self, having: frozenset[str]) -> bool:
+        """Whether a pod `having` the version answered when it was asked last."""
+        return any(pod.failures == 0 for address, pod in self.by_address.items() if address in having)
+
     def has_other(self, having: frozenset[str], avoid: frozenset[str]) -> bool:
         """Whether there is a pod `having` the version that is not in `avoid`."""
         return not having.isdisjoint(self.by_address.keys() - avoid)

@@ -4,7 +4,7 @@ As long as answers come well before their deadlines there is no window. When one
 what it has in flight, and grows again, slowly, with each answer in time (additive increase, multiplicative decrease, as TCP's).
 Whatever makes answers late (R, the event loop, Redis) needs not be known for that. A caller with few in flight has no window.
 
-What is late for those that allow 50 ms is early for those that allow 10 s, so each has windows by the time allowed, in powers of two.
+What is late for those that allow 50 ms is early for those that allow 10 s, so there is one for each power of two of that time.
 """
 
 from __future__ import annotations

@@ -88,7 +88,9 @@ def v2_routes(pipeline: Pipeline, unready: Callable[[], list[str]]) -> list[Rout
 
     async def model_ready(request: Request) -> Response:
         caller = await pipeline.reader(request)
-        pipeline.authorise(caller, request.path_params["model"], request.path_params.get("version"))
+        asked = pipeline.authorise(caller, request.path_params["model"], request.path_params.get("version"))
+        if not pipeline.pods.pods.answers(asked.pods()):
+            raise UnavailableError("no scorer that has this version answers just now", retry_after_ms=1000)
         return Response(headers={"X-Request-Id": request_id(request.scope)})
 
     async def index(request: Request) -> Response:

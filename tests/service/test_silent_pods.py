@@ -7,11 +7,14 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from gateway.shell import pings
 from gateway.shell.pings import Owed, SilentError
+from tests.service.gateway_alone import FakePod, becomes_true, running
+from tests.service.test_gateway_stages import client
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +116,15 @@ async def test_the_only_pod_is_waited_for_however_silent() -> None:
         owed.back("a", answer, answered=True)
         assert not answer.done()
     assert len(silent) >= 2
+
+
+async def test_a_version_is_not_ready_while_none_of_its_pods_answers_and_is_again_when_one_does(tmp_path: Path) -> None:
+    async with running(tmp_path, FakePod(), catalogue_poll_s=0.05) as gateway, client(gateway.url) as http:
+        pods = gateway.gateway.pipeline.pods.pods
+        assert (await http.get("/v2/models/m/ready")).status_code == 200
+        [pod] = pods.by_address.values()
+        pods.failed(pod, time.monotonic())
+        away = await http.get("/v2/models/m/ready")
+        assert (away.status_code, away.headers["retry-after"]) == (503, "1")
+        await becomes_true(lambda: not pod.failures)
+        assert (await http.get("/v2/models/m/versions/1/ready")).status_code == 200
