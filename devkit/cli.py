@@ -321,6 +321,8 @@ def load(
 
     if shape not in SHAPES:
         _fail(f"{shape} is no shape; there are {', '.join(SHAPES)}")
+    if report is not None and report.is_dir():
+        _fail(f"{report} is a folder: give the name of a file in it, such as {report / (shape + '.html')}")
     if host is None:
         _running_state(name)
     wanted = loads.Load(

@@ -72,6 +72,8 @@ class Target:
             self.answers: list[Any] = (model.example_answer or {}).get("predictions", [])
         else:
             self.answers = list(client.score(name, self.rows).predictions)
+        if model.signature.is_function:
+            raise ClientError(f"{name} is a function: load tests send rows of models")
         if not self.rows or len(self.rows) != len(self.answers):
             raise ClientError(f"{name} has no example with answers to compare with")
 

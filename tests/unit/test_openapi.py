@@ -113,7 +113,7 @@ def test_the_schema_says_what_the_contract_takes(document: dict[str, Any]) -> No
     assert row["properties"]["job"]["enum"] == ["clerk", "a:b", "none", None]
     assert row["properties"]["born"] == {"type": "string", "format": "date", "description": "R: date"}
     assert set(body["examples"]) == {"rows", "columns"}
-    assert {"200", "401", "403", "422", "429"} <= set(operation["responses"])
+    assert {"200", "401", "403", "408", "422", "429", "500", "504"} <= set(operation["responses"])
     simple = document["paths"]["/v1/models/simple/score"]["post"]
     item = simple["requestBody"]["content"]["application/json"]["schema"]["oneOf"][0]["properties"]["rows"]["items"]
     assert item["properties"]["x"]["description"] == "R: double; seen 1.5 to 9.0"
