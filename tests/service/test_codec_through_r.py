@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from devkit import r
-from gateway.core.contract import compile_contract, encode_v1
+from gateway.core.contract import compile_contract
 from shared.signature import Field, Type
 from shared.wire import Frame, split
-from tests.unit.contract_cases import entry, shown, tables
+from tests.unit.contract_cases import encode_v1, entry, parse, shown, tables
 
 
 class Echo:
@@ -78,7 +78,7 @@ def test_every_value_comes_back_as_it_was_sent(echo: Echo, case: tuple[list[Fiel
     fields, columns = case
     contract = compile_contract(entry(fields, fields, kind="table"), 1000)
     rows = [{f.name: shown(f, v) for f, v in zip(fields, values, strict=True)} for values in zip(*columns, strict=True)]
-    frame = contract.parse(json.dumps({"rows": rows}).encode())
+    frame = parse(contract, json.dumps({"rows": rows}).encode())
     came_back = echo.through(fields, frame)
     assert came_back == b"".join(frame.buffers), "to the bit"
     sizes = [len(buffer) for buffer in frame.buffers]

@@ -10,8 +10,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.core.contract import Contract, compile_contract
+from gateway.core.contract import Contract, OipRequest, compile_contract
 from gateway.core.contract.civil import format_date, format_datetime
+from gateway.core.contract.compiled import Clock
+from gateway.core.contract.tokens import Steps, T
 from shared.catalogue import VersionEntry
 from shared.signature import Field, Signature, Type
 from shared.wire import Frame, unpack_frame
@@ -52,6 +54,38 @@ def entry(
 
 def contract(inputs: Sequence[Field] = FIELDS, *, max_rows: int = 1000, **more: Any) -> Contract:
     return compile_contract(entry(inputs, **more), max_rows)
+
+
+# --- whole, where the gateway goes in steps
+
+
+def finish(steps: Steps[T]) -> T:
+    """Run to the end without letting anyone else run."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def parse(contract: Contract, body: bytes, clock: Clock | None = None) -> Frame:
+    return finish(contract.parse_steps(body, clock))
+
+
+def parse_v2(contract: Contract, body: bytes, header_length: int | None = None) -> OipRequest:
+    return finish(contract.parse_v2_steps(body, header_length))
+
+
+def encode_v1(contract: Contract, frame: Frame) -> bytes:
+    return finish(contract.write_v1_steps(frame))
+
+
+def encode_v2(contract: Contract, frame: Frame, request: OipRequest) -> tuple[int | None, bytes]:
+    return finish(contract.write_v2_steps(frame, request))
+
+
+# --- bodies and frames
 
 
 def rows_body(*rows: dict[str, Any]) -> bytes:

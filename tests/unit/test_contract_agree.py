@@ -11,13 +11,13 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.contract import Contract, compile_contract, finish
+from gateway.core.contract import Contract, compile_contract
 from gateway.core.contract.forms import UnfitError
 from gateway.core.contract.reader import Reader
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field
 from shared.wire import Frame, pack_frame
-from tests.unit.contract_cases import FIELDS, ROW, contract, damaged, encoded, entry, shown, tables
+from tests.unit.contract_cases import FIELDS, ROW, contract, damaged, encoded, entry, finish, parse, shown, tables
 
 #: (frame) or (kind of refusal, problems).
 Outcome = tuple[Any, ...]
@@ -54,7 +54,7 @@ def agree(compiled: Contract, body: bytes) -> Outcome:
     for chunk in (1, 7, 40, 10_000):
         chunked = outcome(lambda size=chunk: finish(Reader(compiled, body, lambda: 0.0, chunk_bytes=size).read()))
         assert chunked == said, chunk
-    assert outcome(lambda: compiled.parse(body, lambda: 0.0)) == said
+    assert outcome(lambda: parse(compiled, body, lambda: 0.0)) == said
     fast = outcome(lambda: fast_way(compiled, body))
     assert fast == ("exactly",) or fast[0] == said[0]
     assert fast[0] in ("exactly", PayloadTooLargeError) or fast == said

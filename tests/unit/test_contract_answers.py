@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.contract import Contract, compile_contract, encode_v1, encode_v2
+from gateway.core.contract import Contract, compile_contract
 from gateway.core.contract.answers import STEP_VALUES
 from gateway.core.contract.oip_request import OipRequest, Requested
 from shared.signature import Field, Type
 from shared.wire import NA_REAL, Frame, WireError, pack_frame
-from tests.unit.contract_cases import FIELDS, contract, entry, shown, tables
+from tests.unit.contract_cases import FIELDS, contract, encode_v1, encode_v2, entry, parse, shown, tables
 
 EMPTY = Frame(1, ())
 
@@ -58,7 +58,7 @@ def test_an_answer_can_be_sent_as_a_request_again(case: tuple[list[Field], list[
     compiled = compile_contract(entry(fields, fields, kind="table"), 1000)
     frame = pack_frame(fields, data)
     rows = predictions(compiled, frame)
-    again = compiled.parse(json.dumps({"rows": rows}).encode())
+    again = parse(compiled, json.dumps({"rows": rows}).encode())
     assert [bytes(b) for b in again.buffers] == [bytes(b) for b in frame.buffers]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.core.catalogue import build_index
-from gateway.core.contract import Contract, compile_contract, encode_v1, encode_v2, v2_model_metadata
+from gateway.core.contract import Contract, compile_contract, v2_model_metadata
 from gateway.core.contract.catalogue_form import model_form
 from gateway.core.contract.tokens import Steps
 from gateway.core.openapi import openapi_document
@@ -19,7 +19,7 @@ from shared.catalogue import Catalogue, VersionEntry
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Signature, Type
 from shared.wire import NA_REAL, Frame, WireError, pack_call, unpack_frame
-from tests.unit.contract_cases import entry
+from tests.unit.contract_cases import encode_v1, encode_v2, entry, parse, parse_v2
 
 INPUTS = (
     Field(name="principal", type=Type.DOUBLE),
@@ -63,12 +63,12 @@ def numbers(frame: Frame) -> list[list[Any]]:
 
 def problems(raw: bytes) -> list[tuple[str, str]]:
     with pytest.raises(InvalidDataError) as caught:
-        function().parse(raw)
+        parse(function(), raw)
     return [(found["pointer"], found["code"]) for found in caught.value.problems]
 
 
 def test_a_call_is_one_row_with_each_vector_at_its_own_length() -> None:
-    frame = function().parse(body())
+    frame = parse(function(), body())
     assert frame == pack_call(INPUTS, VALUES)
     assert frame.rows == 1
     assert numbers(frame) == VALUES
@@ -77,13 +77,13 @@ def test_a_call_is_one_row_with_each_vector_at_its_own_length() -> None:
 
 def test_a_call_costs_as_many_rows_as_its_longest_input_has_values_and_at_least_one() -> None:
     contract = function()
-    assert contract.cost_rows(contract.parse(body())) == 4
-    assert contract.cost_rows(contract.parse(body(rate=[], tags=[], kinds=[], at=[]))) == 1
+    assert contract.cost_rows(parse(contract, body())) == 4
+    assert contract.cost_rows(parse(contract, body(rate=[], tags=[], kinds=[], at=[]))) == 1
 
 
 def test_a_function_without_inputs_takes_an_empty_object() -> None:
     contract = compile_contract(entry((), OUTPUTS[:1], kind="function"), 10)
-    frame = contract.parse(b'{"inputs":{}}')
+    frame = parse(contract, b'{"inputs":{}}')
     assert frame == Frame(1, ())
     assert contract.cost_rows(frame) == 1
 
@@ -113,14 +113,14 @@ def test_rows_and_other_members_are_told_what_a_function_takes() -> None:
     assert problems(b"[]")[0] == ("", "wrong_type")
     assert problems(b'{"inputs":{"principal":1,"principal":2}}')[0] == ("/inputs/principal", "duplicate_key")
     with pytest.raises(MalformedRequestError):
-        function().parse(b'{"inputs":{"principal":1')
+        parse(function(), b'{"inputs":{"principal":1')
 
 
 def test_a_vector_longer_than_the_limit_is_too_large_also_in_v2() -> None:
     with pytest.raises(PayloadTooLargeError, match="more values than the 3"):
-        function(3).parse(body(rate=[1, 2, 3, 4]))
+        parse(function(3), body(rate=[1, 2, 3, 4]))
     with pytest.raises(PayloadTooLargeError, match="more values than the 3"):
-        function(3).parse_v2(v2_body(rate=[1, 2, 3, 4]))
+        parse_v2(function(3), v2_body(rate=[1, 2, 3, 4]))
 
 
 def in_steps(steps: Steps[Any]) -> tuple[int, Any]:
@@ -212,8 +212,8 @@ def v2_body(**changes: Any) -> bytes:
 
 def test_v2_takes_one_tensor_per_input_of_its_own_length() -> None:
     contract = function()
-    request = contract.parse_v2(v2_body())
-    assert request.frame == contract.parse(body())
+    request = parse_v2(contract, v2_body())
+    assert request.frame == parse(contract, body())
     said = json.loads(encode_v2(contract, pack_call(OUTPUTS, ANSWERED), request)[1])
     assert [tensor["shape"] for tensor in said["outputs"]] == [[len(values)] for values in ANSWERED]
     assert said["outputs"][1]["data"] == [1 / 3, None, None]
@@ -236,7 +236,7 @@ def test_v2_takes_and_gives_binary_tensors_to_the_bit() -> None:
             "parameters": {"binary_data_output": True},
         }
     ).encode()
-    request = contract.parse_v2(head + doubles + texts, len(head))
+    request = parse_v2(contract, head + doubles + texts, len(head))
     assert request.frame.buffers[1] == doubles
     length, answer = encode_v2(contract, request.frame, request)
     assert answer[length:] == doubles + texts
@@ -253,7 +253,7 @@ def test_v2_takes_vectors_of_no_values() -> None:
             ]
         }
     ).encode()
-    assert contract.parse_v2(head, len(head)).frame == pack_call(fields, [[], []])
+    assert parse_v2(contract, head, len(head)).frame == pack_call(fields, [[], []])
 
 
 def test_v2_refuses_shapes_that_are_not_the_inputs() -> None:
@@ -261,7 +261,7 @@ def test_v2_refuses_shapes_that_are_not_the_inputs() -> None:
     raw["inputs"][0] |= {"shape": [2], "data": [1.0, 2.0]}
     raw["inputs"][1] |= {"shape": [1, 3]}
     with pytest.raises(InvalidDataError) as caught:
-        function().parse_v2(json.dumps(raw).encode())
+        parse_v2(function(), json.dumps(raw).encode())
     assert [p["pointer"] for p in caught.value.problems] == ["/inputs/0/shape", "/inputs/1/shape"]
 
 
@@ -289,7 +289,7 @@ def test_the_catalogue_shows_a_call_that_can_be_sent_as_it_stands() -> None:
     assert form["signature"]["inputs"][1]["vector"] is True
     assert "vector" not in form["signature"]["inputs"][0]
     sent = form["example"]["request"]
-    assert function().parse(json.dumps(sent).encode()) == pack_call(INPUTS, VALUES)
+    assert parse(function(), json.dumps(sent).encode()) == pack_call(INPUTS, VALUES)
     assert form["example"]["response"] == json.loads(encode_v1(function(), pack_call(OUTPUTS, ANSWERED)))
 
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.core.problems import CODES
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type
-from tests.unit.contract_cases import FIELDS, ROW, contract, rows_body, values
+from tests.unit.contract_cases import FIELDS, ROW, contract, parse, parse_v2, rows_body, values
 
 X = Field(name="x", type=Type.DOUBLE)
 
@@ -21,7 +21,7 @@ def problems(body: bytes | Any, *fields: Field) -> list[dict[str, Any]]:
     """What is wrong with a body of the usual columns, or of these."""
     compiled = contract(fields or FIELDS)
     with pytest.raises(InvalidDataError) as caught:
-        compiled.parse(body if isinstance(body, bytes) else json.dumps(body).encode())
+        parse(compiled, body if isinstance(body, bytes) else json.dumps(body).encode())
     found = [dict(problem) for problem in caught.value.problems]
     assert found
     assert caught.value.problems_total >= len(found)
@@ -36,15 +36,15 @@ def short(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def test_rows_and_columns_give_the_same_frame() -> None:
     compiled = contract()
     columns = {name: [value, value] for name, value in ROW.items()}
-    frame = compiled.parse(rows_body(ROW, ROW))
-    assert compiled.parse(json.dumps({"columns": columns}).encode()) == frame
+    frame = parse(compiled, rows_body(ROW, ROW))
+    assert parse(compiled, json.dumps({"columns": columns}).encode()) == frame
     assert [column[0] for column in values(FIELDS, frame)] == [
         41.5, 2, True, "a:b", 'he: said, {"x"} ]', 4806.0, 1709204400.25,
     ]  # fmt: skip
 
 
 def test_null_is_a_missing_value_where_the_model_takes_one() -> None:
-    frame = contract().parse(rows_body(ROW | {"kids": None, "job": None, "note:1": None, "seen": None}))
+    frame = parse(contract(), rows_body(ROW | {"kids": None, "job": None, "note:1": None, "seen": None}))
     assert [column[0] for column in values(FIELDS, frame)] == [41.5, None, True, None, None, 4806.0, None]
 
 
@@ -158,18 +158,18 @@ def test_a_key_twice_is_not_hidden_by_colons_in_texts() -> None:
         b'{"rows":[{"s":"\\\\u003a","s":""}]}',
     ):
         assert short(problems(body, text)) == [("/rows/0/s", "duplicate_key")]
-    frame = contract([text]).parse(b'{"rows":[{"s":"\\u003a\\\\u003a:"}]}')
+    frame = parse(contract([text]), b'{"rows":[{"s":"\\u003a\\\\u003a:"}]}')
     assert values([text], frame) == [[":\\u003a:"]]
 
 
 def test_negative_zero_keeps_its_sign() -> None:
-    frame = contract([X]).parse(b'{"rows":[{"x":-0},{"x":-0.0},{"x":0}]}')
+    frame = parse(contract([X]), b'{"rows":[{"x":-0},{"x":-0.0},{"x":0}]}')
     assert [str(v) for v in values([X], frame)[0]] == ["-0.0", "-0.0", "0.0"]
 
 
 def test_at_most_a_hundred_problems_are_listed_and_all_are_counted() -> None:
     with pytest.raises(InvalidDataError) as caught:
-        contract([X]).parse(b'{"columns":{"x":[' + b",".join([b"true"] * 150) + b"]}}")
+        parse(contract([X]), b'{"columns":{"x":[' + b",".join([b"true"] * 150) + b"]}}")
     assert len(caught.value.problems) == 100
     assert caught.value.problems_total == 150
     assert caught.value.detail == "The data does not fit model m version 1: 150 problems."
@@ -178,8 +178,10 @@ def test_at_most_a_hundred_problems_are_listed_and_all_are_counted() -> None:
 def test_the_search_for_problems_ends_in_time() -> None:
     now = iter(range(10**9))
     with pytest.raises(InvalidDataError) as caught:
-        contract([X], max_rows=10**6).parse(
-            b'{"columns":{"x":[' + b",".join([b"true"] * 20_000) + b"]}}", lambda: next(now)
+        parse(
+            contract([X], max_rows=10**6),
+            b'{"columns":{"x":[' + b",".join([b"true"] * 20_000) + b"]}}",
+            lambda: next(now),
         )
     assert 0 < caught.value.problems_total < 20_000
     assert "at least" in caught.value.detail
@@ -211,22 +213,22 @@ def test_the_search_for_problems_ends_in_time() -> None:
 )
 def test_what_is_not_json_is_malformed_and_says_where(body: bytes, says: str) -> None:
     with pytest.raises(MalformedRequestError, match="not well-formed JSON") as caught:
-        contract([X]).parse(body)
+        parse(contract([X]), body)
     assert says in caught.value.detail
 
 
 def test_more_rows_than_the_limit_are_too_large_in_every_form() -> None:
     compiled = contract([X], max_rows=3)
-    assert compiled.parse(b'{"columns":{"x":[1,2,3]}}').rows == 3
+    assert parse(compiled, b'{"columns":{"x":[1,2,3]}}').rows == 3
     for body in (b'{"columns":{"x":[1,2,3,4]}}', rows_body(*[{"x": 1}] * 4), b'{"columns":{"x":[1,2,3,true]}}'):
         with pytest.raises(PayloadTooLargeError) as caught:
-            compiled.parse(body)
+            parse(compiled, body)
         assert caught.value.reason == "too_many_rows"
 
 
 def test_names_that_no_struct_can_have_are_read_all_the_same() -> None:
     odd = (Field(name='say "x"', type=Type.DOUBLE), Field(name="back\\slash", type=Type.INTEGER))
-    frame = contract(odd).parse(json.dumps({"rows": [{'say "x"': 1.5, "back\\slash": 2}] * 2}).encode())
+    frame = parse(contract(odd), json.dumps({"rows": [{'say "x"': 1.5, "back\\slash": 2}] * 2}).encode())
     assert values(odd, frame) == [[1.5, 1.5], [2, 2]]
     assert short(problems(b'{"rows":[{"say \\"x\\"":1,"say \\"x\\"":1,"back\\\\slash":2}]}', *odd)) == [
         ('/rows/0/say "x"', "duplicate_key")
@@ -270,8 +272,8 @@ def test_the_references_examples_are_requests() -> None:
     compiled = contract(DOCUMENTED)
     rows, columns, _, call, problem = examples("requests.md")
     assert json.loads(call)["inputs"].keys() == {"principal", "rate", "years", "start"}
-    assert compiled.parse(rows) == compiled.parse(columns)
-    assert compiled.parse_v2(examples("oip.md")[0]).frame == compiled.parse(rows)
+    assert parse(compiled, rows) == parse(compiled, columns)
+    assert parse_v2(compiled, examples("oip.md")[0]).frame == parse(compiled, rows)
     (shown,) = json.loads(problem)["problems"]
     (found,) = problems(rows.replace(b'"farmer"', b'"Clerk"'), *DOCUMENTED)
     assert found == shown

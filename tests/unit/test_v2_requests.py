@@ -14,7 +14,7 @@ from gateway.routes.v2 import V2Form
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type
 from shared.wire import NA_INTEGER
-from tests.unit.contract_cases import contract, values
+from tests.unit.contract_cases import contract, parse_v2, values
 
 
 def column(kind: Type, *, nullable: bool = False) -> Field:
@@ -28,7 +28,7 @@ def tensor(datatype: str, data: list[Any] | None = None, **more: Any) -> dict[st
 
 def taken(field: Field, datatype: str, data: list[Any]) -> list[Any]:
     body = json.dumps({"inputs": [tensor(datatype, data)]}).encode()
-    return values([field], contract([field]).parse_v2(body).frame)[0]
+    return values([field], parse_v2(contract([field]), body).frame)[0]
 
 
 def in_binary(field: Field, datatype: str, content: bytes, rows: int, missing: list[int] | None = None) -> list[Any]:
@@ -45,13 +45,13 @@ def in_binary(field: Field, datatype: str, content: bytes, rows: int, missing: l
         )
         content += na
     head = json.dumps({"inputs": inputs}).encode()
-    return values([field], contract([field]).parse_v2(head + content, len(head)).frame)[0]
+    return values([field], parse_v2(contract([field]), head + content, len(head)).frame)[0]
 
 
 def refused(field: Field, body: dict[str, Any] | bytes, length: int | None = None) -> list[tuple[str, str]]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(InvalidDataError) as caught:
-        contract([field]).parse_v2(raw, length)
+        parse_v2(contract([field]), raw, length)
     assert all(problem["code"] in CODES for problem in caught.value.problems)
     return [(problem["pointer"], problem["code"]) for problem in caught.value.problems]
 
@@ -253,7 +253,7 @@ def test_what_other_clients_add_is_no_problem() -> None:
     nested = {"a": [1, "b", []], "\n" * 300: ["\t" * 300, {}]}
     extra = {"model_name": "m", "id": None, "outputs": None, "parameters": {"priority": 1, "nested": nested}}
     body = {"inputs": [tensor("FP64", [1.5], parameters=None)], **extra}
-    request = contract([X]).parse_v2(json.dumps(body).encode())
+    request = parse_v2(contract([X]), json.dumps(body).encode())
     assert values([X], request.frame) == [[1.5]]
     assert request.id is None
     assert [output.binary for output in request.outputs] == [False]
@@ -264,13 +264,13 @@ def test_the_outputs_asked_for_come_in_that_order() -> None:
     asked = [{"name": "lwr", "parameters": {"binary_data": False}}, {"name": "fit"}]
     for more in ({}, {"priority": 1}):
         body = {"inputs": [tensor("FP64", [1])], "outputs": asked, "parameters": {"binary_data_output": True, **more}}
-        request = contract([X], outputs=outputs, kind="table").parse_v2(json.dumps(body).encode())
+        request = parse_v2(contract([X], outputs=outputs, kind="table"), json.dumps(body).encode())
         assert [(output.index, output.binary) for output in request.outputs] == [(1, False), (0, True)]
 
 
 def test_bytes_after_the_last_tensor_are_refused() -> None:
     head = json.dumps({"inputs": [tensor("FP64", parameters={"binary_data_size": 8})]}).encode()
-    assert contract([X]).parse_v2(head + bytes(8), len(head)).frame.rows == 1
+    assert parse_v2(contract([X]), head + bytes(8), len(head)).frame.rows == 1
     for content in (bytes(9), bytes(7)):
         assert {code for _, code in refused(X, head + content, len(head))} == {"wrong_size"}
 
@@ -296,7 +296,7 @@ def test_a_header_length_that_is_none_is_malformed_whatever_its_digits(text: byt
 
 def test_a_header_length_beyond_the_body_is_malformed() -> None:
     with pytest.raises(MalformedRequestError, match="Inference-Header-Content-Length"):
-        contract([X]).parse_v2(b"{}", 3)
+        parse_v2(contract([X]), b"{}", 3)
 
 
 def test_more_rows_than_the_limit_are_too_large() -> None:
@@ -306,4 +306,4 @@ def test_more_rows_than_the_limit_are_too_large() -> None:
     ):
         raw = json.dumps(body).encode()
         with pytest.raises(PayloadTooLargeError):
-            contract([X], max_rows=2).parse_v2(raw + bytes(24 if "data" not in body["inputs"][0] else 0), len(raw))
+            parse_v2(contract([X], max_rows=2), raw + bytes(24 if "data" not in body["inputs"][0] else 0), len(raw))

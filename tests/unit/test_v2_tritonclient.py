@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 
-from gateway.core.contract import Contract, encode_v2, v2_model_metadata, v2_server_metadata
+from gateway.core.contract import Contract, v2_model_metadata, v2_server_metadata
 from shared.wire import NA_REAL, pack_frame
-from tests.unit.contract_cases import FIELDS, contract, entry, values
+from tests.unit.contract_cases import FIELDS, contract, encode_v2, entry, parse_v2, values
 
 DATATYPES = {
     "float64": "FP64",
@@ -50,7 +50,7 @@ def request_body(
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("shape", [(), (2, 1)])
 def test_what_it_sends_is_taken(binary: bool, shape: tuple[int, ...]) -> None:
-    request = contract().parse_v2(*request_body(SENT, binary=binary, shape=shape, request_id="7"))
+    request = parse_v2(contract(), *request_body(SENT, binary=binary, shape=shape, request_id="7"))
     assert values(FIELDS, request.frame) == TAKEN
     assert request.id == "7"
 
@@ -58,10 +58,10 @@ def test_what_it_sends_is_taken(binary: bool, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("binary", [True, False])
 def test_other_number_types_are_taken_where_nothing_is_lost(binary: bool) -> None:
     other = SENT | {"age": np.array([41, 7], dtype=np.int64), "kids": np.array([2, 0], dtype=np.int64)}
-    taken = values(FIELDS, contract().parse_v2(*request_body(other, binary=binary)).frame)
+    taken = values(FIELDS, parse_v2(contract(), *request_body(other, binary=binary)).frame)
     assert taken[:2] == [[41.0, 7.0], [2, 0]]
     single = SENT | {"age": np.array([0.1, 2.5], dtype=np.float32)}
-    taken = values(FIELDS, contract().parse_v2(*request_body(single, binary=binary)).frame)
+    taken = values(FIELDS, parse_v2(contract(), *request_body(single, binary=binary)).frame)
     assert taken[0] == [float(np.float32(0.1)), 2.5]
 
 
@@ -74,7 +74,7 @@ def echo() -> Contract:
 @pytest.mark.parametrize("binary", [True, False])
 def test_it_reads_what_we_answer(echo: Contract, binary: bool) -> None:
     outputs = [InferRequestedOutput(name, binary_data=binary) for name in ("seen", "age", "job", "owner", "kids")]
-    request = echo.parse_v2(*request_body(SENT, binary=True, outputs=outputs, request_id="7"))
+    request = parse_v2(echo, *request_body(SENT, binary=True, outputs=outputs, request_id="7"))
     length, body = encode_v2(echo, request.frame, request)
     result = InferResult.from_response_body(body, header_length=length)
     reply = result.get_response()
@@ -89,7 +89,7 @@ def test_it_reads_what_we_answer(echo: Contract, binary: bool) -> None:
 
 
 def test_without_outputs_it_asks_for_all_in_binary(echo: Contract) -> None:
-    request = echo.parse_v2(*request_body(SENT, binary=False))
+    request = parse_v2(echo, *request_body(SENT, binary=False))
     length, body = encode_v2(echo, request.frame, request)
     result = InferResult.from_response_body(body, header_length=length)
     assert len(result.get_response()["outputs"]) == len(FIELDS)
@@ -98,7 +98,7 @@ def test_without_outputs_it_asks_for_all_in_binary(echo: Contract) -> None:
 
 def test_missing_values_travel_in_binary(echo: Contract) -> None:
     missing = [[NA_REAL], [None], [True], [None], [None], [4806.0], [NA_REAL]]
-    request = echo.parse_v2(*request_body({k: v[:1] for k, v in SENT.items()}, binary=True))
+    request = parse_v2(echo, *request_body({k: v[:1] for k, v in SENT.items()}, binary=True))
     frame = pack_frame(FIELDS, missing)
     length, body = encode_v2(echo, frame, request)
     result = InferResult.from_response_body(body, header_length=length)

@@ -2,7 +2,7 @@
 
 from gateway.core.contract.answers import encode_v1_steps
 from gateway.core.contract.compile import compile_contract
-from gateway.core.contract.compiled import STEP_BYTES, Contract, encode_v1, encode_v2, finish
+from gateway.core.contract.compiled import STEP_BYTES, Contract
 from gateway.core.contract.oip import v2_model_metadata, v2_repository_index, v2_server_metadata
 from gateway.core.contract.oip_answer import encode_v2_steps
 from gateway.core.contract.oip_request import OipRequest
@@ -12,11 +12,8 @@ __all__ = [
     "Contract",
     "OipRequest",
     "compile_contract",
-    "encode_v1",
     "encode_v1_steps",
-    "encode_v2",
     "encode_v2_steps",
-    "finish",
     "v2_model_metadata",
     "v2_repository_index",
     "v2_server_metadata",

@@ -1,8 +1,8 @@
 """A model version's contract: what its signature makes of a request, compiled once per manifest digest.
 
-`validate` in the flow. Bytes in, packed columns out; it never asks which caller or which pod. `parse` is for bodies up to
-`STEP_BYTES`, where one decode takes about a millisecond; `parse_steps` pauses between steps of a few milliseconds, for the
-caller to let others run.
+`validate` in the flow. Bytes in, packed columns out; it never asks which caller or which pod. Everything comes as a generator
+that pauses between steps of a few milliseconds, for its caller to let others run; a body of up to `STEP_BYTES` that is as it
+should be is one step, a decode of about a millisecond at most.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from gateway.core.contract.oip_reader import OipReader
 from gateway.core.contract.oip_request import Forms, OipRequest
 from gateway.core.contract.reader import CHUNK_BYTES, Reader, decoded
 from gateway.core.contract.text_forms import DateForm, DatetimeForm, LabelForm, TextForm
-from gateway.core.contract.tokens import Steps, T
+from gateway.core.contract.tokens import Steps
 from shared.catalogue import VersionEntry
 from shared.errors import PayloadTooLargeError
 from shared.signature import Field, Type
 from shared.wire import Frame, TensorSpecs, tensor_specs
 
-#: Bodies above this are to be read by `parse_steps`.
+#: Bodies above this are read in more than one step.
 STEP_BYTES = CHUNK_BYTES
 #: The form in which `/v1` takes a column.
 _FORMS: dict[Type, type[Form]] = {
@@ -46,16 +46,6 @@ _FORMS: dict[Type, type[Form]] = {
 _CODES: dict[type[Form], str] = {NumberForm: "d", IntegerForm: "i"}
 
 Clock = Callable[[], float]
-
-
-def finish(steps: Steps[T]) -> T:
-    """Run to the end without letting anyone else run."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
 
 
 def _numbers(forms: Sequence[Form]) -> tuple[struct.Struct | None, list[tuple[int, int]]]:
@@ -135,16 +125,12 @@ class Contract:
 
     # --- in
 
-    def parse(self, body: bytes, clock: Clock | None = None) -> Frame:
-        """The rows of a `/v1` body, in one go.
+    def parse_steps(self, body: bytes, clock: Clock | None = None) -> Steps[Frame]:
+        """The rows of a `/v1` body, in steps of a few milliseconds: the generator pauses between them and returns the frame.
 
         Raises MalformedRequestError (not JSON, not UTF-8), InvalidDataError (with every problem) and PayloadTooLargeError
-        (more than `max_rows` rows). `clock` times the search for further problems, nothing else.
+        (more than `max_rows` rows). `clock` times the steps and the search for further problems, nothing else.
         """
-        return finish(self.parse_steps(body, clock))
-
-    def parse_steps(self, body: bytes, clock: Clock | None = None) -> Steps[Frame]:
-        """As `parse`, in steps of a few milliseconds: the generator pauses between them and returns the frame."""
         chunk_bytes = STEP_BYTES
         if len(body) <= STEP_BYTES:
             try:
@@ -153,14 +139,10 @@ class Contract:
                 chunk_bytes = 0
         return (yield from Reader(self, body, clock, chunk_bytes).read())
 
-    def parse_v2(self, body: bytes, header_length: int | None = None, clock: Clock | None = None) -> OipRequest:
-        """A `/v2` infer body; `header_length` is `Inference-Header-Content-Length`, None without that header. Raises as `parse`."""
-        return finish(self.parse_v2_steps(body, header_length, clock))
-
     def parse_v2_steps(
         self, body: bytes, header_length: int | None = None, clock: Clock | None = None
     ) -> Steps[OipRequest]:
-        """As `parse_v2`, in steps."""
+        """A `/v2` infer body, as `parse_steps`; `header_length` is `Inference-Header-Content-Length`, None without that header."""
         if len(body) <= STEP_BYTES:
             try:
                 return parse_fast(self, body, header_length)
@@ -239,13 +221,3 @@ class Contract:
             f"The request has more rows than the {self.max_rows} this server takes at once; send several requests.",
             reason="too_many_rows",
         )
-
-
-def encode_v1(contract: Contract, frame: Frame) -> bytes:
-    """The body of a `/v1` answer, in one go; `encode_v1_steps` for answers of many rows."""
-    return finish(contract.write_v1_steps(frame))
-
-
-def encode_v2(contract: Contract, frame: Frame, request: OipRequest) -> tuple[int | None, bytes]:
-    """The body of a `/v2` answer and its header's length, in one go; `encode_v2_steps` for answers of many rows."""
-    return finish(contract.write_v2_steps(frame, request))

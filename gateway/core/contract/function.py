@@ -45,13 +45,13 @@ class FunctionContract(Contract):
         return max([1, *(size for size, _ in call_values(self.inputs, frame))])
 
     def parse_steps(self, body: bytes, clock: Clock | None = None) -> Steps[Frame]:
-        """The call of a `/v1` body; raises as `Contract.parse`."""
+        """The call of a `/v1` body; raises as `Contract.parse_steps`."""
         return (yield from CallReader(self, body, clock).read())
 
     def parse_v2_steps(
         self, body: bytes, header_length: int | None = None, clock: Clock | None = None
     ) -> Steps[OipRequest]:
-        """The call of a `/v2` infer body; raises as `Contract.parse`."""
+        """The call of a `/v2` infer body; raises as `Contract.parse_steps`."""
         return (yield from OipCallReader(self, body, header_length, clock).read_request())
 
     def write_v1_steps(self, frame: Frame) -> Steps[bytes]:
