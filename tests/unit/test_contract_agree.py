@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.core.contract import Contract, compile_contract
 from gateway.core.contract.forms import UnfitError
-from gateway.core.contract.reader import Reader
+from gateway.core.contract.v1_reader import V1Reader
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field
 from shared.wire import Frame, pack_frame
@@ -45,14 +45,14 @@ def fast_way(compiled: Contract, body: bytes) -> Any:
 
 
 def exact(compiled: Contract, body: bytes) -> Outcome:
-    return outcome(lambda: finish(Reader(compiled, body, lambda: 0.0, chunk_bytes=0).read()))
+    return outcome(lambda: finish(V1Reader(compiled, body, lambda: 0.0, chunk_bytes=0).read()))
 
 
 def agree(compiled: Contract, body: bytes) -> Outcome:
     """What all ways say of this body."""
     said = exact(compiled, body)
     for chunk in (1, 7, 40, 10_000):
-        chunked = outcome(lambda size=chunk: finish(Reader(compiled, body, lambda: 0.0, chunk_bytes=size).read()))
+        chunked = outcome(lambda size=chunk: finish(V1Reader(compiled, body, lambda: 0.0, chunk_bytes=size).read()))
         assert chunked == said, chunk
     assert outcome(lambda: parse(compiled, body, lambda: 0.0)) == said
     fast = outcome(lambda: fast_way(compiled, body))

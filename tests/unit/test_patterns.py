@@ -8,7 +8,7 @@ import pytest
 
 from devkit.state import ROOT
 from gateway.core.contract.chunks import _ELEMENTS, _ROWS
-from gateway.core.contract.oip_reader import _DATA
+from gateway.core.contract.oip_structure import _DATA
 from gateway.core.contract.tokens import Scanner
 from gateway.core.problems import Findings
 from shared.errors import MalformedRequestError

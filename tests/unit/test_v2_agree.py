@@ -15,7 +15,7 @@ from gateway.core.contract.forms import UnfitError
 from gateway.core.contract.oip import ACCEPTED, MISSING_PREFIX
 from gateway.core.contract.oip_binary import bytes_elements
 from gateway.core.contract.oip_fast import parse_fast
-from gateway.core.contract.oip_reader import OipReader
+from gateway.core.contract.oip_reader import read_oip
 from gateway.core.contract.oip_request import OipRequest
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type
@@ -36,7 +36,7 @@ def outcome(read: Any) -> tuple[Any, ...]:
 
 def agree(compiled: Contract, body: bytes, length: int | None) -> tuple[Any, ...]:
     def reader(chunk: int) -> tuple[Any, ...]:
-        return outcome(lambda: finish(OipReader(compiled, body, length, lambda: 0.0, chunk).read_request()))
+        return outcome(lambda: finish(read_oip(compiled, body, length, lambda: 0.0, chunk)))
 
     said = reader(0)
     for chunk in (1, 9, 10_000):

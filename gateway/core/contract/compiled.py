@@ -18,14 +18,16 @@ from msgspec.structs import astuple
 
 from gateway.core.contract.answers import RowWriter, answer_head, encode_v1_steps
 from gateway.core.contract.forms import Buffers, Form, UnfitError, colons_in, with_negative_zeros
+from gateway.core.contract.json_reader import CHUNK_BYTES, decoded
 from gateway.core.contract.number_forms import IntegerForm, LogicalForm, NumberForm
 from gateway.core.contract.oip_answer import encode_v2_steps
 from gateway.core.contract.oip_fast import parse_fast
-from gateway.core.contract.oip_reader import OipReader
+from gateway.core.contract.oip_reader import read_oip
 from gateway.core.contract.oip_request import Forms, OipRequest
-from gateway.core.contract.reader import CHUNK_BYTES, Reader, decoded
-from gateway.core.contract.text_forms import DateForm, DatetimeForm, LabelForm, TextForm
+from gateway.core.contract.text_forms import DateForm, DatetimeForm, LabelForm, TextForm, closest
 from gateway.core.contract.tokens import Steps
+from gateway.core.contract.v1_reader import V1Reader
+from gateway.core.problems import echo, listing
 from shared.catalogue import VersionEntry
 from shared.errors import PayloadTooLargeError
 from shared.signature import Field, Type
@@ -43,6 +45,7 @@ _FORMS: dict[Type, type[Form]] = {
     Type.DATE: DateForm,
     Type.DATETIME: DatetimeForm,
 }
+_MAX_SUGGESTIONS = 5
 _CODES: dict[type[Form], str] = {NumberForm: "d", IntegerForm: "i"}
 
 Clock = Callable[[], float]
@@ -137,7 +140,7 @@ class Contract:
                 return self._parse_whole(body)
             except UnfitError:
                 chunk_bytes = 0
-        return (yield from Reader(self, body, clock, chunk_bytes).read())
+        return (yield from V1Reader(self, body, clock, chunk_bytes).read())
 
     def parse_v2_steps(
         self, body: bytes, header_length: int | None = None, clock: Clock | None = None
@@ -148,7 +151,7 @@ class Contract:
                 return parse_fast(self, body, header_length)
             except UnfitError:
                 pass
-        return (yield from OipReader(self, body, header_length, clock).read_request())
+        return (yield from read_oip(self, body, header_length, clock))
 
     def _parse_whole(self, body: bytes) -> Frame:
         if self._request is None:
@@ -214,6 +217,23 @@ class Contract:
             colons += form.colons(columns[index])
         if colons_in(text) != colons:
             raise UnfitError
+
+    # --- what readers ask
+
+    def frame_of(self, columns: Sequence[tuple[int, Buffers]]) -> Frame:
+        """The frame of all columns in the signature's order, each with its number of values."""
+        return Frame(columns[0][0] if columns else 0, tuple([buffer for _, buffers in columns for buffer in buffers]))
+
+    def unknown(self, key: str, problems: int) -> str:
+        """What is said of a column that the model does not have; only the first `problems` of a request get a suggestion."""
+        close = closest(key, tuple(self.position)) if problems < _MAX_SUGGESTIONS else None
+        hint = f"the model takes {listing(self.position)}" if close is None else f"did you mean {echo(close)}?"
+        return f"the model has no column {echo(key)}; {hint}"
+
+    def limit(self, rows: int) -> None:
+        """Raise PayloadTooLargeError where this is more rows than the server takes."""
+        if rows > self.max_rows:
+            self.refuse_rows()
 
     def refuse_rows(self) -> NoReturn:
         """Raise PayloadTooLargeError: more rows than this server takes."""

@@ -7,27 +7,29 @@ of a frame (`shared.wire`) and is never merged with another. Reading is the rows
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec.structs import replace
 
 from gateway.core.contract.answers import pieces, shown
 from gateway.core.contract.compiled import Clock, Contract
-from gateway.core.contract.forms import ARRAY, LONG_STRING, Buffers, RefusedError
+from gateway.core.contract.forms import ARRAY, Buffers, RefusedError
+from gateway.core.contract.json_reader import Column, JsonReader
 from gateway.core.contract.oip_answer import assemble, binary_part, json_part
-from gateway.core.contract.oip_reader import Found, OipReader
+from gateway.core.contract.oip_reader import read_oip
 from gateway.core.contract.oip_request import OipRequest
-from gateway.core.contract.reader import Column, Reader
+from gateway.core.contract.oip_structure import Found
 from gateway.core.contract.text_forms import closest
-from gateway.core.contract.tokens import OPENING, SCALARS, Steps
-from gateway.core.problems import StopLookingError, echo, listing, pointer
+from gateway.core.contract.tokens import Steps
+from gateway.core.contract.v1_reader import read_document
+from gateway.core.problems import Findings, echo, listing, pointer
 from shared.catalogue import VersionEntry
 from shared.errors import PayloadTooLargeError
-from shared.signature import Field
-from shared.wire import Frame, call_frame, call_values, pack, tensor_specs
+from shared.wire import Frame, call_frame, call_values, tensor_specs
 
+_INPUTS = "inputs"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,7 +54,7 @@ class FunctionContract(Contract):
         self, body: bytes, header_length: int | None = None, clock: Clock | None = None
     ) -> Steps[OipRequest]:
         """The call of a `/v2` infer body; raises as `Contract.parse_steps`."""
-        return (yield from OipCallReader(self, body, header_length, clock).read_request())
+        return (yield from read_oip(self, body, header_length, clock, check_shapes=_own_lengths))
 
     def write_v1_steps(self, frame: Frame) -> Steps[bytes]:
         """The body of the answer; raises WireError where the scorer's outputs are not the signature's."""
@@ -86,6 +88,18 @@ class FunctionContract(Contract):
             missing.append(gone)
         return assemble(self, request, [answered[output.index][0] for output in request.outputs], data, missing)
 
+    # --- what readers ask
+
+    def frame_of(self, columns: Sequence[tuple[int, Buffers]]) -> Frame:
+        """The frame of the call whose inputs these are."""
+        return call_frame(self.inputs, columns)
+
+    def unknown(self, key: str, problems: int) -> str:  # noqa: ARG002  a function has few inputs
+        """What is said of an input that the function does not have."""
+        close = closest(key, tuple(self.position))
+        hint = f"it takes {listing(self.position) or 'none'}" if close is None else f"did you mean {echo(close)}?"
+        return f"the function has no input {echo(key)}; {hint}"
+
     def refuse_rows(self) -> NoReturn:
         """Raise PayloadTooLargeError: a longer vector than this server takes."""
         raise PayloadTooLargeError(
@@ -93,106 +107,79 @@ class FunctionContract(Contract):
         )
 
 
-class _CallWords(Reader):
-    """What readers of calls say otherwise than readers of rows."""
-
-    def _unknown(self, where: tuple[str | int, ...], key: str, row: int | None = None) -> None:  # noqa: ARG002
-        names = tuple(self.contract.position)
-        close = closest(key, names)
-        hint = f"did you mean {echo(close)}?" if close is not None else f"it takes {listing(names) or 'none'}"
-        self.findings.add(
-            "unknown_column", pointer(*where, key), f"the function has no input {echo(key)}; {hint}", column=key
-        )
-
-
-class CallReader(_CallWords):
+class CallReader:
     """One `/v1` body of a function."""
 
-    MEMBERS: ClassVar[tuple[str, ...]] = ("inputs",)
-    SHAPE: ClassVar[str] = '{"inputs":{…}}'
+    def __init__(self, contract: FunctionContract, body: bytes, clock: Clock | None) -> None:
+        self.contract = contract
+        self.json = JsonReader(body, clock, contract.limit)
 
     def read(self) -> Steps[Frame]:
-        """The call's frame; raises MalformedRequestError, InvalidDataError or PayloadTooLargeError."""
-        try:
-            columns = yield from self._document()
-        except StopLookingError:
-            self.findings.refuse(self.contract.subject, whole=False)
-        if self.findings:
-            self.findings.refuse(self.contract.subject)
-        return call_frame(self.contract.inputs, [(column.rows, column.buffers()) for column in columns])
+        """The call's frame; raises as `read_document`."""
+        return read_document(self.contract, self.json, '{"inputs":{…}}', {_INPUTS: self._inputs})
 
-    def _data_of(self, key: str, kind: str, value: Any) -> Steps[list[Column]]:
-        contract, scan, findings = self.contract, self.scan, self.findings
+    def _inputs(self, kind: str, value: Any) -> Steps[list[Column]]:
+        contract, json = self.contract, self.json
+        scan, findings = json.scan, json.findings
         columns = [Column(form) for form in contract.forms]
         if kind != "{":
-            yield from self._instead(kind, value, pointer(key), "an object with the function's inputs")
+            yield from json.instead(kind, value, pointer(_INPUTS), "an object with the function's inputs")
             return columns
         seen: set[str] = set()
         kind, name = scan.take()
         while kind != "}":
-            name = yield from self._key(kind, name)
+            name = yield from json.key(kind, name)
             kind, value = scan.take()
-            where = (key, name)
+            where = (_INPUTS, name)
             index = contract.position.get(name)
             if name in seen:
                 findings.add("duplicate_key", pointer(*where), f"{echo(name)} is given twice", column=name)
                 yield from scan.value(kind, value)
             elif index is None:
-                self._unknown((key,), name)
+                detail = contract.unknown(name, findings.total)
+                findings.add("unknown_column", pointer(*where), detail, column=name)
                 yield from scan.value(kind, value)
             elif not contract.inputs[index].vector:
                 yield from self._single(columns[index], where, kind, value)
             elif kind == "[":
-                yield from self.array(columns[index], where, contract.lists[index])
+                yield from json.array(columns[index], where, contract.lists[index])
             else:
-                yield from self._instead(kind, value, pointer(*where), "an array, for it is a vector", column=name)
+                yield from json.instead(kind, value, pointer(*where), "an array, for it is a vector", column=name)
             seen.add(name)
             if findings.tick():
                 yield from findings.pause()
-            kind, name = self._next_member()
+            kind, name = json.next_member()
         for name in contract.position:
             if name not in seen:
-                findings.add("missing_column", pointer(key, name), f"the input {echo(name)} is not there", column=name)
+                findings.add(
+                    "missing_column", pointer(_INPUTS, name), f"the input {echo(name)} is not there", column=name
+                )
         return columns
 
     def _single(self, column: Column, where: tuple[str, str], kind: str, value: Any) -> Steps[None]:
-        opened = kind
-        if kind == LONG_STRING:
-            kind, value = yield from self.scan.rest_of_string()
-        elif kind not in SCALARS and kind not in OPENING:
-            self.scan.unexpected(kind, "a value")
-        kind = OPENING.get(kind, kind)
+        scan, findings = self.json.scan, self.json.findings
+        opened, kind, value = yield from scan.begun(kind, value)
         try:
             checked = column.form.check(kind, value)
-            if not self.findings:
+            if not findings:
                 column.append(checked)
         except RefusedError as error:
             detail = (
                 f"expected {column.form.takes}, got an array; it is a single value" if kind == ARRAY else error.detail
             )
-            self.findings.add(error.code, pointer(*where), detail, column=where[1])
-        if opened in OPENING:
-            yield from self.scan.skip(opened)
+            findings.add(error.code, pointer(*where), detail, column=where[1])
+        if opened:
+            yield from scan.skip(opened)
 
 
-class OipCallReader(_CallWords, OipReader):
-    """One `/v2` infer body of a function: each tensor has a length of its own, single values have one."""
-
-    def _check_shapes(self, columns: dict[str, Found]) -> None:
-        for name, found in columns.items():
-            field = self.contract.inputs[self.contract.position[name]]
-            length = found.shape[0] if found.shape else -1
-            if length < 0 or found.shape[1:] not in ((), (1,)) or (length != 1 and not field.vector):
-                wanted = "[n] or [n,1], for it is a vector" if field.vector else "[1], for it is a single value"
-                where = pointer("inputs", found.index, "shape")
-                self.findings.add("wrong_shape", where, f"expected {wanted}", column=name)
-            else:
-                self._limit(length)
-
-    def _data(self, field: Field, found: Found, rows: int, gone: frozenset[int]) -> Steps[Buffers]:
-        buffers = yield from super()._data(field, found, rows, gone)
-        return buffers if rows or self.findings else pack(field, [])
-
-    def _frame(self, columns: dict[str, tuple[int, Buffers]]) -> Frame:
-        inputs: Sequence[Field] = self.contract.inputs
-        return call_frame(inputs, [columns[field.name] for field in inputs])
+def _own_lengths(contract: Contract, findings: Findings, columns: Mapping[str, Found]) -> None:
+    """Each tensor has a length of its own, single values have one."""
+    for name, found in columns.items():
+        field = contract.inputs[contract.position[name]]
+        length = found.shape[0] if found.shape else -1
+        if length < 0 or found.shape[1:] not in ((), (1,)) or (length != 1 and not field.vector):
+            wanted = "[n] or [n,1], for it is a vector" if field.vector else "[1], for it is a single value"
+            where = pointer("inputs", found.index, "shape")
+            findings.add("wrong_shape", where, f"expected {wanted}", column=name)
+        else:
+            contract.limit(length)

@@ -65,7 +65,7 @@ def numbers(
                 yield from findings.pause()
         parts.append(part)
         yield from findings.pause()
-    return join(parts)
+    return join(parts) if parts else pack(field, [])
 
 
 def converter(field: Field, datatype: str) -> Callable[[Any], _Converted]:
@@ -222,7 +222,7 @@ def texts(
     if at != size:
         detail = f"the binary data has {size - at} bytes after its {rows} texts"
         findings.add("wrong_size", pointer(*where), detail, column=name)
-    return join(parts)
+    return join(parts) if parts else pack(form.field, [])
 
 
 def _checked(

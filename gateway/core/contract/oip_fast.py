@@ -8,10 +8,10 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from gateway.core.contract.forms import Buffers, Form, UnfitError, colons_in, flatten, with_negative_zeros
+from gateway.core.contract.json_reader import decoded
 from gateway.core.contract.oip import ACCEPTED
 from gateway.core.contract.oip_binary import WIDTH, few_numbers, few_texts
 from gateway.core.contract.oip_request import MAX_ID, OipRequest, Requested
-from gateway.core.contract.reader import decoded
 from shared.signature import Field
 from shared.wire import Frame
 

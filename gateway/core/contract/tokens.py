@@ -158,6 +158,19 @@ class Scanner:
             return kind, value
         self.unexpected(kind, "a value")
 
+    def begun(self, kind: str, value: Any) -> Steps[tuple[str, str, Any]]:
+        """What the token just taken begins, as a form sees it: (the bracket of a container left open, or "", kind, value).
+
+        A long text is read. The caller looks at the value, and then passes over what is left open, by `skip`.
+        """
+        if kind in OPENING:
+            return kind, OPENING[kind], None
+        if kind == LONG_STRING:
+            kind, value = yield from self.rest_of_string()
+        elif kind not in SCALARS:
+            self.unexpected(kind, "a value")
+        return "", kind, value
+
     def skip(self, opening: str, most: int | None = None) -> Steps[None]:
         """Pass over the rest of a container whose opening bracket was just taken.
 
