@@ -102,10 +102,10 @@ async def test_redis_killed_and_restarted_under_load(server: RedisServer) -> Non
         async with admission(server, changes) as one, Load(one) as load:
             await load.more()
             await asyncio.to_thread(server.kill)
-            await until(lambda: not one.shared)
+            await until(lambda: not one.shared.up)
             await load.more()
             await asyncio.to_thread(server.start)
-            await until(lambda: one.shared)
+            await until(lambda: one.shared.up)
             await load.more()
     assert load.failures == []
     assert changes.seen == [True, False, True]
@@ -127,7 +127,7 @@ async def test_redis_hung_costs_its_timeout_once_and_not_per_request(server: Red
             with pytest.raises(StopIteration):  # it never gives up the event loop, so it waits for nothing
                 later.send(None)
         server.thaw()
-        await until(lambda: one.shared)
+        await until(lambda: one.shared.up)
         async with Load(one) as load:
             await load.more()
     assert load.failures == []
@@ -152,7 +152,7 @@ async def test_limits_stay_on_while_redis_is_away_and_after(server: RedisServer)
         assert await admitted(one, 20) == 6
         assert await admitted(other, 20) == 10
         await asyncio.to_thread(server.start)
-        await until(lambda: one.shared and other.shared)
+        await until(lambda: one.shared.up and other.shared.up)
         # Redis saved nothing, so it starts afresh, for both together.
         assert await admitted(one, 8) + await admitted(other, 8) == 10
 
@@ -161,18 +161,18 @@ async def test_limits_stay_on_while_redis_is_away_and_after(server: RedisServer)
 async def test_a_gateway_that_starts_without_redis_serves_and_finds_it_later(server: RedisServer) -> None:
     server.kill()
     async with admission(server) as one:
-        assert not one.shared
+        assert not one.shared.up
         await one.admit("t/a", PLENTY, rows=1)
         await asyncio.to_thread(server.start)
-        await until(lambda: one.shared)
+        await until(lambda: one.shared.up)
 
 
 async def test_an_idle_gateway_notices_that_redis_is_gone(server: RedisServer) -> None:
     one = Admission(RedisCounterStore(server.url), idle_s=0.05)
     await one.start()
-    assert one.shared
+    assert one.shared.up
     await asyncio.to_thread(server.kill)
-    await until(lambda: not one.shared)
+    await until(lambda: not one.shared.up)
     await one.aclose()
 
 
@@ -180,9 +180,9 @@ async def test_a_redis_that_takes_no_writes_is_away(server: RedisServer) -> None
     async with admission(server) as one:
         server.cli("REPLICAOF", "127.0.0.1", "1")
         await one.admit("t/a", PLENTY, rows=1)
-        assert not one.shared
+        assert not one.shared.up
         server.cli("REPLICAOF", "NO", "ONE")
-        await until(lambda: one.shared)
+        await until(lambda: one.shared.up)
 
 
 async def test_places_held_by_a_lost_gateway_are_free_at_their_deadline(server: RedisServer) -> None:

@@ -35,7 +35,7 @@ async def main(url, calls):
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     passed = await asyncio.gather(*(call(admission) for _ in range(calls)))
-    print(sum(passed), admission.shared, flush=True)
+    print(sum(passed), admission.shared.up, flush=True)
     await admission.aclose()
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from gateway.core.admission import Admit, Answer, Group, Release, StoreAwayError
 from gateway.core.limits import Limits, Quota, Rate
 from gateway.shell import admit as stage
+from gateway.shell import group_commit
 from gateway.shell.admit import Admission
 from gateway.shell.limits_memory import MemoryCounterStore
 from shared.errors import OverloadedError, PayloadTooLargeError, TooManyRequestsError
@@ -93,7 +94,7 @@ async def test_what_waits_during_a_trip_leaves_in_the_next_one_call_per_caller()
     async with started(store) as admission:
         store.gate.set()
         store.gate.clear()
-        admission._up = True
+        admission.shared.up = True
         calls = [asyncio.create_task(admission.admit("first", TEN, rows=1))]
         await until(lambda: len(store.trips) == 1)
         calls += [asyncio.create_task(admission.admit(f"caller {n % 3}", TEN, rows=n)) for n in range(30)]
@@ -107,7 +108,7 @@ async def test_what_waits_during_a_trip_leaves_in_the_next_one_call_per_caller()
 
 
 async def test_a_trip_that_nobody_waits_for_leaves_when_there_is_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_LATER_S", 60.0)
+    monkeypatch.setattr(group_commit, "_LATER_S", 60.0)
     store = ScriptedStore()
     async with started(store) as admission:
         with admission.ask("a", TEN, rows=1) as one, admission.ask("a", TEN, rows=1) as other:
@@ -234,11 +235,11 @@ async def test_a_store_that_fails_costs_nobody_an_error(error: Exception) -> Non
         with capture_logs() as logs:
             passed = await asyncio.gather(*(outcome(admission.admit("a", TEN, rows=1)) for _ in range(30)))
         assert sum(passed) == 10
-        assert not admission.shared
+        assert not admission.shared.up
         assert sum(entry["event"] == "gateway.limits.local" for entry in logs) == 1
         assert len(store.trips) == 1
         store.error = None
-        await until(lambda: admission.shared)
+        await until(lambda: admission.shared.up)
 
 
 async def test_a_store_that_answers_fewer_than_were_asked_leaves_nobody_waiting() -> None:
@@ -263,7 +264,7 @@ async def test_a_hung_store_delays_those_who_wait_once_and_those_who_come_later_
             await asyncio.gather(*(outcome(admission.admit(f"caller {n}", TEN, rows=1)) for n in range(50)))
             == [True] * 50
         )
-        assert not admission.shared
+        assert not admission.shared.up
         later = admission.admit("later", TEN, rows=1)
         with pytest.raises(StopIteration):  # it is decided without ever giving up the event loop
             later.send(None)
@@ -282,7 +283,7 @@ async def test_an_answer_that_arrived_while_this_process_was_held_up_counts() ->
             time.sleep(0.01)  # noqa: ASYNC251  the loop is held up, as by parsing a large body
             await asyncio.sleep(0)
         await call
-        assert admission.shared
+        assert admission.shared.up
 
 
 async def test_what_was_known_when_the_store_went_away_still_counts() -> None:
@@ -324,7 +325,7 @@ async def test_precheck_forgets_what_was_counted_alone_once_the_store_is_back() 
             admission.precheck("a", TEN)
         store.store = MemoryCounterStore()
         store.error = None
-        await until(lambda: admission.shared)
+        await until(lambda: admission.shared.up)
         admission.precheck("a", TEN)
         assert await outcome(admission.admit("a", TEN, rows=1))
 
