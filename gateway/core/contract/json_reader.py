@@ -106,10 +106,10 @@ class JsonReader:
 
     def key(self, kind: str, key: Any) -> Steps[str]:
         """The member's name, the colon after it taken too."""
-        if kind == LONG_STRING and key is not None:
-            kind, key = yield from self.scan.rest_of_string()
         if kind == LONG_STRING:
-            kind, key = STRING, "(a key of more than 1 MiB)"
+            kind, key = yield from self.scan.rest_of_string()
+            if kind == LONG_STRING:
+                kind, key = STRING, "(a key of more than 1 MiB)"
         if kind != STRING:
             self.scan.unexpected(kind, "a key in quotes")
         self.scan.expect(":")

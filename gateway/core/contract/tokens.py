@@ -81,8 +81,7 @@ class Scanner:
         if which == 1:
             return match[1].decode(), None
         if which == 2:
-            raw = match[2]
-            return (LONG_STRING, None) if _too_long(raw) else (STRING, self.text(raw, match.start(2)))
+            return STRING, self.text(match[2], match.start(2))
         if which == 3:
             return NUMBER, match[3]
         if which == 4:
@@ -125,7 +124,7 @@ class Scanner:
         self.fail(f"the control character U+{follows[0]:04X} must be written as an escape", at)
 
     def rest_of_string(self) -> Steps[tuple[str, Any]]:
-        """The token of the long string that begins at `at`."""
+        """The token of the long string that begins at `at`; (LONG_STRING, None) if it is longer than a text may be."""
         start = at = self.at + 1
         while True:
             match = _SOME_PIECES.match(self.body, at)
@@ -152,9 +151,9 @@ class Scanner:
         if kind in OPENING:
             yield from self.skip(kind)
             return OPENING[kind], None
-        if kind == LONG_STRING and value is not None:
+        if kind == LONG_STRING:
             return (yield from self.rest_of_string())
-        if kind in SCALARS or kind == LONG_STRING:
+        if kind in SCALARS:
             return kind, value
         self.unexpected(kind, "a value")
 
