@@ -22,8 +22,9 @@ from gateway.core.contract.json_reader import CHUNK_BYTES, decoded
 from gateway.core.contract.number_forms import IntegerForm, LogicalForm, NumberForm
 from gateway.core.contract.oip_answer import encode_v2_steps
 from gateway.core.contract.oip_fast import parse_fast
+from gateway.core.contract.oip_forms import OipForms
 from gateway.core.contract.oip_reader import read_oip
-from gateway.core.contract.oip_request import Forms, OipRequest
+from gateway.core.contract.oip_request import OipRequest
 from gateway.core.contract.text_forms import DateForm, DatetimeForm, LabelForm, TextForm, closest
 from gateway.core.contract.tokens import Steps
 from gateway.core.contract.v1_reader import V1Reader
@@ -73,7 +74,7 @@ class Contract:
         self.output_specs: TensorSpecs = tensor_specs(self.outputs)
         self.subject = f"model {entry.model} version {entry.version}"
         self.forms = tuple(_FORMS[field.type](field) for field in self.inputs)
-        self.oip_forms = Forms()
+        self.oip_forms = OipForms()
         self.output_position = {field.name: index for index, field in enumerate(self.outputs)}
         #: Where each output's buffers begin in a frame, and where the last one's end.
         self.output_starts = tuple(accumulate((2 if f.type is Type.STRING else 1 for f in self.outputs), initial=0))

@@ -10,18 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.core.contract.forms import MAX_INTEGER, Form
-from gateway.core.contract.number_forms import (
-    BitForm,
-    CodeForm,
-    IntegerForm,
-    LogicalForm,
-    NumberForm,
-    SingleForm,
-    WideIntegerForm,
-)
 from gateway.core.contract.oip_binary import BOUNDS
-from gateway.core.contract.text_forms import DateForm, DatetimeForm, LabelForm, TextForm
 from shared.catalogue import VersionEntry
 from shared.signature import Field, Type
 
@@ -29,7 +18,6 @@ from shared.signature import Field, Type
 MISSING_PREFIX = "__na."
 EXTENSIONS = ("binary_tensor_data",)
 PLATFORM = "scoregate_r"
-_TEXTS = {Type.STRING: TextForm, Type.FACTOR: LabelForm, Type.DATE: DateForm, Type.DATETIME: DatetimeForm}
 
 #: Datatypes taken per column type, the one that metadata names first (INT32 before BOOL for a nullable logical).
 ACCEPTED: dict[Type, tuple[str, ...]] = {
@@ -41,25 +29,6 @@ ACCEPTED: dict[Type, tuple[str, ...]] = {
     Type.DATE: ("BYTES", "FP64"),
     Type.DATETIME: ("BYTES", "FP64"),
 }
-
-
-def form_for(field: Field, datatype: str) -> Form:
-    """The form of a column's values in JSON under this datatype, which is one of those accepted."""
-    if datatype == "BYTES":
-        return _TEXTS[field.type](field)
-    match field.type:
-        case Type.DOUBLE if datatype == "FP32":
-            return SingleForm(field)
-        case Type.DOUBLE if datatype in BOUNDS:
-            return WideIntegerForm(field, *BOUNDS[datatype])
-        case Type.INTEGER:
-            low, high = BOUNDS[datatype]
-            return IntegerForm(field, max(low, -MAX_INTEGER), min(high, MAX_INTEGER), sentinel=datatype == "INT32")
-        case Type.LOGICAL:
-            return LogicalForm(field) if datatype == "BOOL" else BitForm(field)
-        case Type.FACTOR:
-            return CodeForm(field)
-    return NumberForm(field)
 
 
 def datatype_of(field: Field) -> str:
