@@ -1,4 +1,4 @@
-"""Reads any `/v1` body of rows or columns, exactly and in steps, and lists its problems; `compiled` decides small, usual ones.
+"""Reads any `/v1` body of rows or columns, exactly and in steps, and lists its problems; `v1_fast` decides small, usual ones.
 
 Also what bodies of functions share with them: the outermost object, of which one member is the data (`read_document`).
 """
@@ -98,7 +98,7 @@ class V1Reader:
             findings.add("no_rows", "/rows", "there are no rows; send at least one")
             return columns
         rows = 0
-        exact_until = 0 if json.chunk_bytes and contract.row_list is not None else len(json.body) + 1
+        exact_until = 0 if json.chunk_bytes and contract.fast.row_list is not None else len(json.body) + 1
         while True:
             if scan.at >= exact_until and not findings:
                 taken, exact_until = yield from json.chunk(row_ends, partial(self._take_rows, columns))
@@ -168,7 +168,7 @@ class V1Reader:
         if not ends_here(body, end):
             return 0
         try:
-            rows, parts = self.contract.pack_rows(b"[%b]" % body[start:end], columns[0].rows if columns else 0)
+            rows, parts = self.contract.fast.rows(b"[%b]" % body[start:end], columns[0].rows if columns else 0)
         except UnfitError:
             return 0
         for column, part in zip(columns, parts, strict=True):
