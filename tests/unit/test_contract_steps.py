@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.contract import Contract, encode_v1_steps, encode_v2_steps
+from gateway.core.contract import Contract
 from gateway.core.contract.oip_request import OipRequest, Requested
 from shared.errors import InvalidDataError, MalformedRequestError
 from shared.signature import Field, Type
@@ -172,9 +172,9 @@ def answering() -> tuple[Contract, Frame]:
 
 def test_no_step_of_writing_a_large_answer_holds_others_up(answering: tuple[Contract, Frame]) -> None:
     compiled, frame = answering
-    steps = Work().of(lambda _: encode_v1_steps(compiled, frame))
+    steps = Work().of(lambda _: compiled.write_v1_steps(frame))
     for asked in (False, True):
         request = OipRequest(frame, None, (Requested(0, asked), Requested(1, asked)))
-        steps += Work().of(lambda _, request=request: encode_v2_steps(compiled, frame, request))  # type: ignore[misc]
+        steps += Work().of(lambda _, request=request: compiled.write_v2_steps(frame, request))  # type: ignore[misc]
     assert max(steps) < MOST_CALLS
     assert len(steps) > 3 * 10

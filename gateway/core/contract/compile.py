@@ -1,4 +1,4 @@
-"""Which contract a model version has: of rows, or of a function's calls."""
+"""Which contract a model version has: of rows (`compiled`), or of a function's calls (`function`)."""
 
 from __future__ import annotations
 

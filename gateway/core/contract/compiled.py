@@ -1,4 +1,4 @@
-"""A model version's contract: what its signature makes of a request, compiled once per manifest digest.
+"""A model version's contract: what its signature makes of a request of rows, compiled once per manifest digest.
 
 `validate` in the flow. Bytes in, packed columns out; it never asks which caller or which pod. Everything comes as a generator
 that pauses between steps of a few milliseconds, for its caller to let others run; a body of up to `STEP_BYTES` that is as it

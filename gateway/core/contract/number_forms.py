@@ -1,4 +1,7 @@
-"""The forms of numbers: doubles, integers of any width, logicals, and a factor's codes."""
+"""The forms of numbers: doubles, integers of any width, logicals, and a factor's codes.
+
+`/v1` takes `NumberForm`, `IntegerForm` and `LogicalForm`; the others are datatypes of OIP's (`oip_forms`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reads a small Open Inference Protocol v2 request of the usual shape by msgspec; `oip_reader` decides where this cannot."""
+"""Reads a small Open Inference Protocol v2 request of the usual shape by msgspec; `oip_reader` decides where this cannot.
+
+All in one go, so only for bodies up to `CHUNK_BYTES`. Says no more than that something does not fit.
+"""
 
 from __future__ import annotations
 

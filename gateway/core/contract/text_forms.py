@@ -1,4 +1,4 @@
-"""The forms of what comes as text: strings, a factor's labels, dates and date-times."""
+"""The forms of what comes as text: strings, a factor's labels, dates and date-times; in `/v1`, and as OIP's BYTES."""
 
 from __future__ import annotations
 
