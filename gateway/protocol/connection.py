@@ -178,9 +178,7 @@ class ProtectProtocol(WholeProtocol):
         self.cycle = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser in slices, and counts what it does not hand out."""
-        if self._over:
-            return
+        """It waits at the door, or goes the usual way."""
         if self.visit is not None:  # it said more than one request: all of it goes the usual way
             data, self.visit = self.visit.data + data, None
         elif self.door is not None and self._input is _IDLE and not self._unseen and self._all_answered:
@@ -192,7 +190,9 @@ class ProtectProtocol(WholeProtocol):
         self.enter(data)
 
     def enter(self, data: bytes) -> None:
-        """The usual way of what was received."""
+        """The usual way of what was received: feeds the parser in slices, and counts what it does not hand out."""
+        if self._over:
+            return
         self._with_head = False
         if self.crowd is not None:
             self.crowd.wake(self)
@@ -224,6 +224,8 @@ class ProtectProtocol(WholeProtocol):
 
     def refused_at_the_door(self, answer: list[bytes], caller: str) -> None:
         """Its request was not let in: the parts of the answer, the status line first, and whose it was."""
+        if self.closing:
+            return
         self.server_state.total_requests += 1
         self._idle_since_s = time.monotonic()
         default = [b"%b: %b\r\n" % field for field in self.server_state.default_headers]
@@ -481,11 +483,19 @@ class ProtectProtocol(WholeProtocol):
 
     # --- ending
 
+    def shutdown(self) -> None:
+        """As uvicorn does. What waits at the door is served first: its connection looks idle, and would be closed."""
+        if self.visit is not None:
+            data, self.visit = self.visit.data, None
+            self.enter(data)
+        super().shutdown()
+
     def close_politely(self) -> None:
         """What `transport.close()` means here: at once if all input was read, else after lingering."""
         if self._closing or self._raw.is_closing():
             return
         self._closing = True
+        self.visit = None
         clean = self._all_read or (self._input is _IDLE and not self._unseen)
         self._input = _OVER
         self.flow.resume_reading()

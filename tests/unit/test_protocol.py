@@ -7,6 +7,7 @@ import gc
 import re
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -205,3 +206,62 @@ async def test_an_answer_that_comes_after_the_end_is_no_error_and_nothing_behind
     await settled()
     assert served == ["/0"]
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+class Waits:
+    """A door where each request waits for the test."""
+
+    def takes(self, connection: ProtectProtocol, data: bytes) -> bool:
+        """It waits."""
+        connection.visit = SimpleNamespace(data=data)
+        return True
+
+
+class AtTheDoor(ProtectProtocol):
+    door = Waits()
+
+
+def kept_alive(kind: type[ProtectProtocol]) -> tuple[Wire, ProtectProtocol, list[str]]:
+    """A connection on which one request was answered, and the paths of all that are served."""
+    served: list[str] = []
+
+    async def app(scope: Any, _: Any, send: Any) -> None:
+        served.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    config = uvicorn.Config(app, http=kind, lifespan="off", ws="none", log_config=None)
+    config.load()
+    wire, protocol = Wire(), kind(config, ServerState(), {})
+    protocol.connection_made(wire)
+    protocol.enter(b"GET /first HTTP/1.1\r\nHost: h\r\n\r\n")
+    return wire, protocol, served
+
+
+WAITING = b"GET /waits HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+async def test_a_request_that_waits_at_the_door_when_the_server_stops_is_answered() -> None:
+    wire, protocol, served = kept_alive(AtTheDoor)
+    await settled()
+    protocol.data_received(WAITING)
+    await settled()
+    assert served == ["/first"]
+    protocol.shutdown()
+    await settled()
+    assert served == ["/first", "/waits"]
+    assert wire.written.count(b"HTTP/1.1 200 ") == 2
+    assert (protocol.visit, wire.ended) == (None, True)
+
+
+async def test_what_waited_at_the_door_of_a_connection_that_is_closed_neither_enters_nor_is_answered() -> None:
+    wire, protocol, served = kept_alive(AtTheDoor)
+    await settled()
+    protocol.data_received(WAITING)
+    written = wire.written
+    protocol.transport.close()
+    assert protocol.visit is None
+    protocol.enter(WAITING)
+    protocol.refused_at_the_door([b"HTTP/1.1 429 \r\n", b"\r\n"], "a")
+    await settled()
+    assert (served, wire.written) == (["/first"], written)
