@@ -66,7 +66,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, policy: Policy, parts: Parts | None = None) -> None:
         parts = parts or Parts()
         self.metrics = Metrics()
-        self._draining = False
+        self.draining = False
         self._ticking: asyncio.Task[None] | None = None
         self._said: tuple[str, frozenset[str]] | None = None
         self._keys_client = entra_client(settings.ca_file)
@@ -151,12 +151,12 @@ class Gateway:
 
     def drain(self) -> None:
         """Readiness off: no new connections, please."""
-        self._draining = True
+        self.draining = True
         log.info("gateway.draining", in_flight=self.pipeline.in_flight)
 
     def unready(self) -> list[str]:
         """Why requests should not be sent here; empty when they may. Once ready, never unready for a neighbour."""
-        reasons = ["draining"] if self._draining else []
+        reasons = ["draining"] if self.draining else []
         if not self._keys.ever_obtained:
             reasons.append("Entra ID's signing keys have not been obtained yet")
         if not self._pods.ever_had_catalogue:

@@ -72,6 +72,10 @@ def protocol(gateway: app.Gateway) -> type[ProtectProtocol]:
         def on_refused(error: ScoregateError) -> None:
             gateway.metrics.heads_refused.labels(error.reason).inc()
 
+        @staticmethod
+        def leaving() -> bool:
+            return gateway.draining
+
     return Protocol
 
 

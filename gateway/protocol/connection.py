@@ -130,6 +130,11 @@ class ProtectProtocol(WholeProtocol):
     def on_refused(error: ScoregateError) -> None:
         """Told of each refusal, for metrics. Must not raise."""
 
+    @staticmethod
+    def leaving() -> bool:
+        """Whether the process drains: what the door answers then is the connection's last. The app says so by itself."""
+        return False
+
     # --- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -232,10 +237,11 @@ class ProtectProtocol(WholeProtocol):
         crowd, self._caller = self.crowd, caller
         if crowd is not None:
             crowd.belong(self, caller)
-            if crowd.crowds(caller):
-                self._raw.write(b"".join((answer[0], b"connection: close\r\n", *default, *answer[1:])))
-                self.transport.close()
-                return
+        if self.leaving() or (crowd is not None and crowd.crowds(caller)):
+            self._raw.write(b"".join((answer[0], b"connection: close\r\n", *default, *answer[1:])))
+            self.transport.close()
+            return
+        if crowd is not None:
             crowd.rest(self, self._idle_since_s)
         self._raw.write(b"".join((answer[0], *default, *answer[1:])))
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
+from gateway import server
 from gateway.core.crowd import Crowd
 from gateway.protocol import MAX_HEAD_BYTES, ProtectProtocol
 
@@ -265,3 +266,20 @@ async def test_what_waited_at_the_door_of_a_connection_that_is_closed_neither_en
     protocol.refused_at_the_door([b"HTTP/1.1 429 \r\n", b"\r\n"], "a")
     await settled()
     assert (served, wire.written) == (["/first"], written)
+
+
+@pytest.mark.parametrize("crowd", [None, Crowd(100)])
+async def test_what_the_door_refuses_while_the_process_drains_says_close(crowd: Crowd[Any] | None) -> None:
+    gateway: Any = SimpleNamespace(
+        crowd=crowd, door=Waits(), pipeline=SimpleNamespace(heads=None), metrics=None, draining=False
+    )
+    wire, connection, _ = kept_alive(server.protocol(gateway))
+    await settled()
+    answer = [b"HTTP/1.1 429 \r\n", b"content-length: 0\r\n", b"\r\n"]
+    connection.refused_at_the_door(answer, "a")
+    assert wire.written.endswith(b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n")
+    assert not wire.ended
+    gateway.draining = True
+    connection.refused_at_the_door(answer, "a")
+    assert wire.written.endswith(b"HTTP/1.1 429 \r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+    assert wire.ended
