@@ -18,6 +18,7 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.core.heads import REQUEST_ID
@@ -28,6 +29,7 @@ from gateway.protocol import ProtectProtocol, new_request_id
 from gateway.routes.pipeline import Asked, Pipeline
 from shared.errors import MalformedRequestError, ScoregateError
 
+log = structlog.get_logger(__name__)
 #: For how long a refusal is remembered; then one request goes the usual way, and for so long the others wait here.
 REMEMBER_S: Final = 1.0
 _TRY_S: Final = 0.1
@@ -126,16 +128,18 @@ class Door:
         began_s = now = time.monotonic()
         self._entering.clear()
         until_s = began_s + max(LEAST_S, SHARE * (began_s - self._ended_s))
-        self._forget_the_gone()
-        if self._waiting:
-            self._see(self._waiting.popleft(), now)  # nobody waits for ever
-        while self._waiting and now < until_s:
-            self._see(self._waiting.pop(), now)
-            now = time.monotonic()
-        self._ended_s = now
-        self._called = bool(self._waiting)
-        if self._called:
-            asyncio.get_running_loop().call_soon(self._serve)
+        try:
+            self._forget_the_gone()
+            if self._waiting:
+                self._see(self._waiting.popleft(), now)  # nobody waits for ever
+            while self._waiting and now < until_s:
+                self._see(self._waiting.pop(), now)
+                now = time.monotonic()
+        finally:  # whatever happens: no other turn would be called
+            self._ended_s = now
+            self._called = bool(self._waiting)
+            if self._called:
+                asyncio.get_running_loop().call_soon(self._serve)
 
     def _forget_the_gone(self) -> None:
         """Those who have waited for longest leave first: kept until their turn, a flood's dead connections would be ever more."""
@@ -143,11 +147,18 @@ class Door:
             self._waiting.popleft()
 
     def _see(self, visitor: Visitor, now: float) -> None:
-        connection, data = visitor.connection, visitor.data
+        """It goes in or is refused. A mistake of ours about one costs the others nothing."""
         if visitor.gone:
             return
-        connection.visit = None
-        asked = visitor.asked
+        visitor.connection.visit = None
+        try:
+            self._answer(visitor, now)
+        except Exception:
+            log.exception("gateway.door.failed", path=visitor.target.decode("latin-1")[:200])
+            visitor.connection.transport.close()
+
+    def _answer(self, visitor: Visitor, now: float) -> None:
+        connection, data, asked = visitor.connection, visitor.data, visitor.asked
         try:
             timeout_ms = self._pipeline.timeout_ms(_field(data, b"x-request-timeout-ms"), asked.grant)
             entering = self._entering[asked.caller.key]

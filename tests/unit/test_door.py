@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 
 from gateway.metrics import Metrics
 from gateway.routes import door as module
@@ -37,6 +38,12 @@ class Connection:
     def __init__(self) -> None:
         self.visit: Any = None
         self.refused = 0
+        self.closed = False
+        self.transport = self
+
+    def close(self) -> None:
+        """It ends."""
+        self.closed = True
 
     def refused_at_the_door(self, _answer: list[bytes], _caller: str) -> None:
         """It is told."""
@@ -57,3 +64,37 @@ async def test_connections_that_were_lost_while_they_waited_are_not_kept(monkeyp
         await asyncio.sleep(0)
     assert len(door) == 0
     assert [connection.refused for connection in connections] == [0] * 990 + [1] * 10
+
+
+async def test_a_mistake_about_one_visitor_is_logged_and_closes_its_connection_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Mistaken(FullPipeline):
+        """As it, but that it fails once."""
+
+        failures = 1
+
+        def may_enter(self, *_: Any) -> None:
+            """Nobody may; the first cannot be told so."""
+            if self.failures:
+                self.failures -= 1
+                raise KeyError("ours")
+            super().may_enter()
+
+    monkeypatch.setattr(module, "LEAST_S", 0.0)
+    monkeypatch.setattr(module, "SHARE", 0.0)
+    door = Door(Mistaken(), Metrics(), lambda *_: None)  # type: ignore[arg-type]
+    door.remember(b"Bearer t", b"/v1/models/m/score", ASKED)
+    connections = [Connection() for _ in range(3)]
+    with structlog.testing.capture_logs() as lines:
+        for connection in connections:
+            assert door.takes(connection, REQUEST)  # type: ignore[arg-type]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        late = Connection()
+        assert door.takes(late, REQUEST)  # type: ignore[arg-type]
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert [connection.closed for connection in [*connections, late]] == [True, False, False, False]
+    assert [connection.refused for connection in [*connections, late]] == [0, 1, 1, 1]
+    assert [(line["event"], line["log_level"]) for line in lines] == [("gateway.door.failed", "error")]
