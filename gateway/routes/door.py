@@ -73,6 +73,7 @@ class Door:
         self._pipeline = pipeline
         self._metrics = metrics
         self._note = note
+        #: By token and address; the first to be forgotten on the left.
         self._refused: OrderedDict[tuple[bytes, bytes], Refused] = OrderedDict()
         self._waiting: deque[Visitor] = deque()  # the newest on the right
         self._called = False
@@ -84,9 +85,14 @@ class Door:
         return len(self._waiting)
 
     def remember(self, authorization: bytes, target: bytes, asked: Asked) -> None:
-        """A request with this token for this address was refused before its body was read."""
-        self._refused[authorization, target] = Refused(asked, time.monotonic() + REMEMBER_S)
-        if len(self._refused) > MAX_REMEMBERED:
+        """A request with this token for this address was refused before its body was read.
+
+        At most `MAX_REMEMBERED` tokens are kept; one whose time has been over for `REMEMBER_S` goes with anybody's next refusal.
+        """
+        now = time.monotonic()
+        self._refused[authorization, target] = Refused(asked, now + REMEMBER_S)
+        self._refused.move_to_end((authorization, target))
+        while len(self._refused) > MAX_REMEMBERED or now > next(iter(self._refused.values())).until_s + REMEMBER_S:
             self._refused.popitem(last=False)
 
     def takes(self, connection: ProtectProtocol, data: bytes) -> bool:
@@ -113,6 +119,7 @@ class Door:
                 del self._refused[key]
             else:
                 refused.until_s = now + _TRY_S
+                self._refused.move_to_end(key)
             return False
         if not _is_whole(head, len(data) - end - 4):
             return False

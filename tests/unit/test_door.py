@@ -98,3 +98,23 @@ async def test_a_mistake_about_one_visitor_is_logged_and_closes_its_connection_a
     assert [connection.closed for connection in [*connections, late]] == [True, False, False, False]
     assert [connection.refused for connection in [*connections, late]] == [0, 1, 1, 1]
     assert [(line["event"], line["log_level"]) for line in lines] == [("gateway.door.failed", "error")]
+
+
+def test_tokens_whose_time_is_over_are_forgotten_with_the_next_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    door = Door(FullPipeline(), Metrics(), lambda *_: None)  # type: ignore[arg-type]
+
+    def kept() -> list[bytes]:
+        return [authorization for authorization, _ in door._refused]
+
+    door.remember(b"one", b"/", ASKED)
+    door.remember(b"two", b"/", ASKED)
+    clock.now += module.REMEMBER_S
+    door.remember(b"one", b"/", ASKED)
+    clock.now += module.REMEMBER_S + 0.1
+    door.remember(b"three", b"/", ASKED)
+    assert kept() == [b"one", b"three"]
+    for number in range(2 * module.MAX_REMEMBERED):
+        door.remember(b"%d" % number, b"/", ASKED)
+    assert len(kept()) == module.MAX_REMEMBERED
