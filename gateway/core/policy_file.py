@@ -36,10 +36,12 @@ T = TypeVar("T")
 
 #: Seconds. A month or a year has no fixed length, so a quota for one is written as `30 days`.
 PERIODS: Mapping[str, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-_PERIOD = r"(?:/|\s+per\s+)\s*(?:([1-9]\d{0,3})\s+)?(second|minute|hour|day)s?"
-_RATE = re.compile(rf"([1-9][\d_]{{0,14}})\s*{_PERIOD}")
-_QUOTA = re.compile(rf"([1-9][\d_]{{0,14}})\s+(call|row)s?\s*{_PERIOD}")
-_COUNT = re.compile(r"[1-9][\d_]{0,14}")
+#: At most 15 characters, with `_` between digits only, as `int` reads it.
+_NUMBER = r"(?=\w{1,15}\b)[1-9][0-9]*(?:_[0-9]+)*"
+_PERIOD = r"(?:/|\s+per\s+)\s*(?:([1-9][0-9]{0,3})\s+)?(second|minute|hour|day)s?"
+_RATE = re.compile(rf"({_NUMBER})\s*{_PERIOD}")
+_QUOTA = re.compile(rf"({_NUMBER})\s+(call|row)s?\s*{_PERIOD}")
+_COUNT = re.compile(_NUMBER)
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _MODEL = re.compile(r"[a-z0-9*][a-z0-9*-]{0,62}")
 _PERMISSION = re.compile(r"[!-~]{1,120}")  # Entra: the value of an app role or a scope has no spaces

@@ -314,6 +314,16 @@ default: {}
     def test_what_is_no_policy_at_all_is_refused(self, text: str, said: str) -> None:
         assert any(mistake.startswith(said) for mistake in mistakes(text))
 
+    @pytest.mark.parametrize("number", ["1__0", "1_", "1_0__0", "1٣", "1" * 16, "1_0" * 6])
+    def test_a_number_that_is_none_is_a_mistake_with_its_line(self, number: str) -> None:
+        least = "admit: {client_apps: any}\ngrants:\n  - {role: R, models: [m]}\ndefaults:\n"
+        assert mistakes(f"{least}  concurrent: {number}\n  rate: {number}/day\n  quota: {number} rows/day\n") == [
+            f"policy.yaml:5: {number!r} is not a whole number from 1 up",
+            f"policy.yaml:6: '{number}/day' is not a rate: write N/second, N/minute, N/hour or N/day",
+            f"policy.yaml:7: '{number} rows/day' is not a quota: write N calls/day, N rows/hour or N rows/30 days",
+        ]
+        assert read_policy(f"{least}  concurrent: 1_000_000\n").defaults.concurrent == 1_000_000
+
     def test_what_can_never_take_effect_is_a_mistake(self) -> None:
         head = "admit: {kinds: [app], client_apps: any}\ngrants:\n"
         assert mistakes(head + "  - {scope: A, models: ['*']}") == [
