@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from shared.settings import Doc
+from shared.settings import Doc, refuse
 from shared.tracing_settings import (
     OtelCertificate,
     OtelEndpoint,
     OtelSampler,
     OtelSamplerRatio,
     OtelServiceName,
-    check_endpoint,
+    endpoint_mistakes,
 )
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -127,28 +128,33 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     otel_sampler_ratio: OtelSamplerRatio = 1.0
 
     def __post_init__(self) -> None:
-        """Rules of one setting that a type cannot say."""
+        refuse(self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
+        """Rules of one setting that a type cannot say, and of several."""
         for url in self.scorer_urls:
             if not url.startswith(("http://", "https://")):
-                raise ValueError(f"GATEWAY_SCORER_URLS: {url!r} must begin with http:// or https://")
+                yield f"GATEWAY_SCORER_URLS: {url!r} must begin with http:// or https://"
         if not self.authority.startswith("https://"):
-            raise ValueError("GATEWAY_AUTHORITY must begin with https://: keys over plain HTTP could be anyone's")
+            yield "GATEWAY_AUTHORITY must begin with https://: keys over plain HTTP could be anyone's"
+        redis_url = self.redis_url or ""
         if self.redis_credentials == "entra":
-            if not (self.redis_url or "").startswith("rediss"):
-                raise ValueError(
+            if not redis_url.startswith("rediss"):
+                yield (
                     "GATEWAY_REDIS_CREDENTIALS=entra needs a GATEWAY_REDIS_URL that begins with rediss: a token is a password"
                 )
-            if self.redis_password_file or "@" in (self.redis_url or ""):
-                raise ValueError(
-                    "GATEWAY_REDIS_CREDENTIALS=entra: then there is no password file, and no user or password in GATEWAY_REDIS_UR"
+            if self.redis_password_file or "@" in redis_url:
+                yield (
+                    "GATEWAY_REDIS_CREDENTIALS=entra: then there is no GATEWAY_REDIS_PASSWORD_FILE, "
+                    "and no user or password in GATEWAY_REDIS_URL"
                 )
-        if self.redis_ca_file and not (self.redis_url or "").startswith("rediss"):
-            raise ValueError("GATEWAY_REDIS_CA_FILE is of use only with a GATEWAY_REDIS_URL that begins with rediss")
-        check_endpoint(self.otel_endpoint)
+        if self.redis_ca_file and not redis_url.startswith("rediss"):
+            yield "GATEWAY_REDIS_CA_FILE is of use only with a GATEWAY_REDIS_URL that begins with rediss"
+        yield from endpoint_mistakes(self.otel_endpoint)
         for name, values in (
             ("SCORER_URLS", self.scorer_urls),
             ("TENANTS", self.tenants),
             ("AUDIENCES", self.audiences),
         ):
             if not values:
-                raise ValueError(f"GATEWAY_{name} is empty")
+                yield f"GATEWAY_{name} is empty"

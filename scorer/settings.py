@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
 
-from shared.settings import Doc
+from shared.settings import Doc, refuse
 from shared.tracing_settings import (
     OtelCertificate,
     OtelEndpoint,
     OtelSampler,
     OtelSamplerRatio,
     OtelServiceName,
-    check_endpoint,
+    endpoint_mistakes,
 )
 
 PREFIX = "SCORER_"
@@ -127,14 +128,15 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     otel_sampler_ratio: OtelSamplerRatio = 1.0
 
     def __post_init__(self) -> None:
-        check_endpoint(self.otel_endpoint)
+        refuse(self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
+        yield from endpoint_mistakes(self.otel_endpoint)
         if self.held_bytes < self.max_body_bytes:
-            raise ValueError(
-                f"{PREFIX}HELD_BYTES must be at least {PREFIX}MAX_BODY_BYTES: no request of that size could be taken"
-            )
+            yield f"{PREFIX}HELD_BYTES must be at least {PREFIX}MAX_BODY_BYTES: no request of that size could be taken"
         for wanted in self.models:
             name, at, version = wanted.partition("@")
             if not name or (at and not version):
-                raise ValueError(f"{PREFIX}MODELS: {wanted!r} is not name or name@version")
+                yield f"{PREFIX}MODELS: {wanted!r} is not name or name@version"
         if len(self.run_dir.encode()) > 60 or any(c in self.run_dir for c in "\t\n"):
-            raise ValueError(f"{PREFIX}RUN_DIR: at most 60 bytes, without tabs: sockets have at most 107 in all")
+            yield f"{PREFIX}RUN_DIR: at most 60 bytes, without tabs: sockets have at most 107 in all"

@@ -2,14 +2,15 @@
 
 A service has one frozen msgspec.Struct of settings, whose fields carry their documentation in `Annotated[T, Doc(...)]`; it is
 the only reader of the environment there, and docs/reference/settings.md is made from it. A field named `max_rows` of a class
-with prefix `GATEWAY_` is `GATEWAY_MAX_ROWS`. Secrets are given as files;
-a URL may hold a password too, so no value is ever printed or logged.
+with prefix `GATEWAY_` is `GATEWAY_MAX_ROWS`. Broken rules between settings go to
+`refuse`, from `__post_init__`. Secrets are given as files; a URL may hold a password too, so no value is ever printed or logged.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -32,6 +33,12 @@ class SettingsError(ValueError):
         super().__init__("; ".join(mistakes))
 
 
+def refuse(mistakes: Iterable[str]) -> None:
+    """For `__post_init__`: raises SettingsError with all rules that are broken, if any is; each names the variables it is about."""
+    if found := list(mistakes):
+        raise SettingsError(found)
+
+
 def describe(cls: type[msgspec.Struct], prefix: str) -> list[tuple[str, str, str, str]]:
     """(variable, field, default as text or "required", documentation) for each setting, in order."""
     hints = get_type_hints(cls, include_extras=True)
@@ -52,33 +59,40 @@ def read(cls: type[S], prefix: str, environ: Mapping[str, str]) -> S:
     """The settings; empty values count as absent. Raises SettingsError with every mistake found.
 
     Lists are comma-separated. A variable with the prefix that no setting has is a mistake: it is most often a typing error.
+    What is wrong counts as its default, or as empty where it is required (a text or a list), and rules that name it say nothing.
     """
     hints = get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = {}
     mistakes: list[str] = []
     known: set[str] = set()
+    wrong: set[str] = set()
     for variable, name, default, doc in describe(cls, prefix):
         known.add(variable)
-        text = environ.get(variable, "").strip()
-        if not text:
-            if default == "required":
-                mistakes.append(f"{variable} is required: {doc}")
-            continue
         kind = hints[name]
         bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
         is_list = get_origin(bare) in (tuple, list)
+        if default == "required":
+            values[name] = () if is_list else ""
+        text = environ.get(variable, "").strip()
+        if not text:
+            if default == "required":
+                wrong.add(variable)
+                mistakes.append(f"{variable} is required: {doc}")
+            continue
         raw: Any = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
         try:
             values[name] = msgspec.convert(raw, kind, strict=False)
         except msgspec.ValidationError as error:
+            wrong.add(variable)
             mistakes.append(f"{variable}: {error}: {doc}")
     mistakes += [f"{v} is not a setting" for v in sorted(environ) if v.startswith(prefix) and v not in known]
+    try:
+        settings = cls(**values)
+    except SettingsError as error:
+        mistakes += [broken for broken in error.mistakes if wrong.isdisjoint(re.findall(r"\w+", broken))]
     if mistakes:
         raise SettingsError(mistakes)
-    try:
-        return cls(**values)
-    except ValueError as error:  # a rule between settings, from __post_init__
-        raise SettingsError([str(error)]) from error
+    return settings
 
 
 def read_or_exit(cls: type[S], prefix: str, environ: Mapping[str, str]) -> S:

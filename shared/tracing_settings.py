@@ -5,6 +5,7 @@ Of no library itself: a service that sends no traces imports nothing of OpenTele
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -70,14 +71,14 @@ class TracingSettings(Protocol):
     def otel_sampler_ratio(self) -> float: ...
 
 
-def check_endpoint(endpoint: str | None) -> None:
-    """Raises ValueError for a collector that cannot be one, and for an address with a secret in it; never shows the address."""
+def endpoint_mistakes(endpoint: str | None) -> Iterator[str]:
+    """What is wrong with a collector that cannot be one, or an address with a secret in it; never shows the address."""
     if endpoint is None:
         return
     if not endpoint.startswith(("http://", "https://")):
-        raise ValueError("OTEL_EXPORTER_OTLP_ENDPOINT must begin with http:// or https://: traces go by OTLP over HTTP")
+        yield "OTEL_EXPORTER_OTLP_ENDPOINT must begin with http:// or https://: traces go by OTLP over HTTP"
     if "@" in urlsplit(endpoint).netloc:
-        raise ValueError(
+        yield (
             "OTEL_EXPORTER_OTLP_ENDPOINT: no user or password in the address, for addresses are logged; a secret goes in "
             "OTEL_EXPORTER_OTLP_HEADERS (as authorization=Basic%20…)"
         )

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.app import counter_store
 from gateway.settings import GatewaySettings
+from shared.settings import SettingsError
 
 
 def settings(**changes: Any) -> GatewaySettings:
@@ -35,3 +36,27 @@ def test_a_password_file_that_is_not_there_ends_the_start(tmp_path: Path) -> Non
 def test_a_ca_for_redis_without_tls_is_a_mistake(url: str | None) -> None:
     with pytest.raises(ValueError, match="GATEWAY_REDIS_CA_FILE"):
         settings(redis_url=url, redis_ca_file="ca.pem")
+
+
+def test_all_broken_rules_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(
+            scorer_urls=("scorer", "http://scorer", "ftp://scorer"),
+            authority="http://entra",
+            redis_credentials="entra",
+            redis_url="redis://user@redis",
+            redis_ca_file="ca.pem",
+            otel_endpoint="collector",
+            tenants=(),
+        )
+    assert [mistake.split()[0].rstrip(":") for mistake in caught.value.mistakes] == [
+        "GATEWAY_SCORER_URLS",
+        "GATEWAY_SCORER_URLS",
+        "GATEWAY_AUTHORITY",
+        "GATEWAY_REDIS_CREDENTIALS=entra",
+        "GATEWAY_REDIS_CREDENTIALS=entra",
+        "GATEWAY_REDIS_CA_FILE",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "GATEWAY_TENANTS",
+    ]
+    assert caught.value.mistakes[4].endswith("no user or password in GATEWAY_REDIS_URL")

@@ -215,7 +215,7 @@ def test_the_identity_is_used_only_where_it_is_asked_for() -> None:
         ({"GATEWAY_REDIS_URL": "redis://redis.example:10000"}, "begins with rediss"),
         ({"GATEWAY_REDIS_URL": ""}, "begins with rediss"),
         ({"GATEWAY_REDIS_URL": "rediss://u:p@redis.example:10000"}, "no user or password"),
-        ({"GATEWAY_REDIS_PASSWORD_FILE": "/password"}, "no password file"),
+        ({"GATEWAY_REDIS_PASSWORD_FILE": "/password"}, "no GATEWAY_REDIS_PASSWORD_FILE"),
     ],
 )
 def test_a_token_goes_only_over_tls_and_beside_no_password(change: dict[str, str], said: str) -> None:

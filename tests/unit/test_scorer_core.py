@@ -217,3 +217,11 @@ def test_settings_have_defaults_for_all_but_the_store_and_the_keys() -> None:
 def test_a_mistake_in_a_setting_names_it(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable):
         read(ScorerSettings, PREFIX, {**NEEDED, variable: value})
+
+
+def test_all_mistakes_in_settings_are_told_at_once() -> None:
+    wrong = {"MODELS": "a@,@1", "HELD_BYTES": "1000", "RUN_DIR": "/" + "x" * 90, "POLL_S": "0"}
+    with pytest.raises(SettingsError) as caught:
+        read(ScorerSettings, PREFIX, {**NEEDED, **{PREFIX + name: value for name, value in wrong.items()}})
+    named = [mistake.removeprefix(PREFIX).partition(":")[0].split()[0] for mistake in caught.value.mistakes]
+    assert named == ["POLL_S", "HELD_BYTES", "MODELS", "MODELS", "RUN_DIR"]

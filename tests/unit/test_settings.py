@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import pytest
 from msgspec import Meta, Struct
 
-from shared.settings import Doc, SettingsError, describe, read, read_or_exit
+from shared.settings import Doc, SettingsError, describe, read, read_or_exit, refuse
 
 
 class Some(Struct, frozen=True, kw_only=True):
@@ -29,6 +30,40 @@ def test_every_mistake_is_named_at_once_with_what_the_setting_is_for() -> None:
     for expected in ("S_PORT", "S_ON", "S_URL is required: The address.", "S_PROT is not a setting"):
         assert expected in text
     assert len(caught.value.mistakes) == 4
+
+
+class Ruled(Struct, frozen=True, kw_only=True):
+    low: Annotated[int, Doc("Least.")] = 1
+    high: Annotated[int, Doc("Most.")] = 2
+    names: Annotated[tuple[str, ...], Doc("Names.")]
+
+    def __post_init__(self) -> None:
+        refuse(self._mistakes())
+
+    def _mistakes(self) -> Iterator[str]:
+        if self.low > self.high:
+            yield "R_LOW must not be above R_HIGH"
+        if len(self.names) != 1:
+            yield "R_NAMES must be one"
+
+
+def test_rules_between_settings_are_told_all_at_once_and_with_all_else() -> None:
+    broken = {"R_LOW": "3", "R_NAMES": "a,b"}
+    with pytest.raises(SettingsError) as caught:
+        read(Ruled, "R_", broken)
+    assert caught.value.mistakes == ["R_LOW must not be above R_HIGH", "R_NAMES must be one"]
+    with pytest.raises(SettingsError) as caught:
+        read(Ruled, "R_", broken | {"R_NAMES": "", "R_HIGHER": "9"})
+    assert caught.value.mistakes == [
+        "R_NAMES is required: Names.", "R_HIGHER is not a setting", "R_LOW must not be above R_HIGH"
+    ]  # fmt: skip
+
+
+def test_a_rule_about_a_setting_that_is_wrong_anyway_says_nothing() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(Ruled, "R_", {"R_LOW": "3", "R_HIGH": "many", "R_NAMES": "a"})
+    (mistake,) = caught.value.mistakes
+    assert mistake.startswith("R_HIGH: ")
 
 
 def test_a_mistake_ends_the_process_with_2(capsys: pytest.CaptureFixture[str]) -> None:
