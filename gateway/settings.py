@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -23,7 +24,10 @@ Count = Annotated[int, Meta(ge=1)]
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True):
-    """Every setting, in the order of the reference. Paths are read at start; only the policy and keys files hold secrets."""
+    """Every setting, in the order of the reference. Paths are read at start.
+
+    Secrets are in files, but for the password that `redis_url` may hold: a user and a password show in no `repr`.
+    """
 
     host: Annotated[str, Doc("Address of the public port.")] = "127.0.0.1"
     port: Annotated[Port, Doc("Public port; 0 picks a free one.")] = 8080
@@ -130,6 +134,16 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         refuse(self._mistakes())
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Names and values, of an address of Redis without what stands before its host or in its query."""
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.redis_url:
+            shown["redis_url"] = _masked(self.redis_url)
+        return list(shown.items())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
     def _mistakes(self) -> Iterator[str]:
         """Rules of one setting that a type cannot say, and of several."""
         for url in self.scorer_urls:
@@ -158,3 +172,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         ):
             if not values:
                 yield f"GATEWAY_{name} is empty"
+
+
+def _masked(url: str) -> str:
+    return re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url))

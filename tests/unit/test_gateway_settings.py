@@ -60,3 +60,19 @@ def test_all_broken_rules_are_told_at_once() -> None:
         "GATEWAY_TENANTS",
     ]
     assert caught.value.mistakes[4].endswith("no user or password in GATEWAY_REDIS_URL")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://user:secret@redis:6379/0", "rediss://:sec/ret?secret@redis:6379/0", "redis://redis:6379/0?password=secret"]
+)  # fmt: skip
+def test_a_password_in_the_address_of_redis_does_not_show(url: str) -> None:
+    for shown in (repr(settings(redis_url=url)), str(list(settings(redis_url=url).__rich_repr__()))):
+        assert "redis:6379/0" in shown
+        assert "sec" not in shown
+
+
+def test_all_else_shows_as_it_is() -> None:
+    shown = repr(settings(redis_url="redis://redis:6379/0"))
+    assert shown.startswith("GatewaySettings(host='127.0.0.1', port=8080, ")
+    assert "redis_url='redis://redis:6379/0'" in shown
+    assert "redis_url=None" in repr(settings())

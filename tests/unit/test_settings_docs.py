@@ -18,7 +18,8 @@ INTRODUCTION = """\
 
 Each service reads its settings from the environment when it starts, and nothing else from there. Lists are separated by
 commas; an empty variable counts as one that is not set. All mistakes are reported at once, a variable with the service's
-prefix that is no setting among them, and the service ends with exit code 2. Secrets are given as files, never as values.
+prefix that is no setting among them, and the service ends with exit code 2. Secrets are given as files; `GATEWAY_REDIS_URL`
+may hold a password, which is shown nowhere.
 
 `./dev up` sets what connects the services; any other setting in its own environment reaches them, so
 `GATEWAY_LOG_LEVEL=debug ./dev up` works.
