@@ -39,3 +39,5 @@ def test_without_a_limit_of_requests_at_once_there_is_none_of_bodies() -> None:
     with ExitStack() as sending:
         for _ in range(1000):
             sending.enter_context(uploads.sending("a", Limits(), within_s=20))
+        with pytest.raises(TooManyRequestsError), uploads.sending("a", Limits(concurrent=1000), within_s=20):
+            pass
