@@ -11,6 +11,7 @@ from gateway.docs_page import HEADERS, load_assets
 from gateway.middleware.errors import request_id
 from gateway.routes.pipeline import Pipeline
 from gateway.routes.reply import reply
+from gateway.shell.compress import takes_gzip
 from shared.errors import NotFoundError
 
 
@@ -36,7 +37,7 @@ def docs_routes(pipeline: Pipeline) -> list[Route]:
         headers = {**HEADERS, "ETag": asset.etag, "Vary": "Accept-Encoding", "X-Request-Id": request_id(request.scope)}
         if request.headers.get("if-none-match") == asset.etag:
             return Response(status_code=304, headers=headers)
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if takes_gzip(request.headers.get("accept-encoding", "").encode("latin-1")):
             return Response(
                 asset.gzipped, media_type=asset.content_type, headers={**headers, "Content-Encoding": "gzip"}
             )

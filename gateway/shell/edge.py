@@ -39,15 +39,15 @@ MAX_ADDRESSES = 10_000
 
 
 class EdgeLimiter:
-    """Limits per address. `failures` and `pages` are rates as slowapi writes them: "20/minute"."""
+    """Limits per address, and `reads` per caller. All are rates as slowapi writes them: "20/minute"."""
 
     def __init__(
         self,
         trusted_proxies: Iterable[str] = (),
         *,
-        failures: str = "20/minute",
-        pages: str = "120/minute",
-        reads: str = "6000/minute",
+        failures: str,
+        pages: str,
+        reads: str,
         max_addresses: int = MAX_ADDRESSES,
     ) -> None:
         """`trusted_proxies` are addresses or CIDR ranges. Raises ValueError for anything else or a malformed rate."""

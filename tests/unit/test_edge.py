@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -18,6 +19,12 @@ def scope(peer: str | None, *forwarded: str) -> dict[str, Any]:
     headers = [(b"x-forwarded-for", line.encode("latin-1")) for line in forwarded]
     client = None if peer is None else (peer, 1234)
     return {"type": "http", "method": "GET", "path": "/docs", "headers": headers, "client": client}
+
+
+def limiter(trusted_proxies: Iterable[str] = (), **changes: Any) -> EdgeLimiter:
+    """One that refuses nothing but what `changes` say."""
+    plenty: dict[str, Any] = {"failures": "1000/second", "pages": "1000/second", "reads": "1000/second"}
+    return EdgeLimiter(trusted_proxies, **plenty | changes)
 
 
 @pytest.mark.parametrize(
@@ -47,12 +54,12 @@ def scope(peer: str | None, *forwarded: str) -> dict[str, Any]:
 def test_the_address_is_the_nearest_that_is_no_trusted_proxy(
     peer: str | None, forwarded: tuple[str, ...], address: str
 ) -> None:
-    edge = EdgeLimiter(["10.0.0.0/8", "2001:db8:1::/48"])
+    edge = limiter(["10.0.0.0/8", "2001:db8:1::/48"])
     assert edge.client_address(scope(peer, *forwarded)) == address
 
 
 def test_a_header_of_a_million_hops_is_cut() -> None:
-    edge = EdgeLimiter(["10.0.0.0/8"])
+    edge = limiter(["10.0.0.0/8"])
     assert edge.client_address(scope(PROXY, "203.0.113.9," + "10.1.1.1," * 10**6 + "10.1.1.1")) == "10.1.1.1"
     assert edge.client_address(scope(PROXY, "1.1.1.1, 203.0.113.9" + ", 10.1.1.1" * (MAX_HOPS - 1))) == "203.0.113.9"
 
@@ -60,11 +67,11 @@ def test_a_header_of_a_million_hops_is_cut() -> None:
 @pytest.mark.parametrize("proxies", [["10.0.0.0/33"], ["proxy.example"], ["10.0.0.1/8"]])
 def test_a_proxy_that_is_no_range_is_refused_by_name(proxies: list[str]) -> None:
     with pytest.raises(ValueError, match=proxies[0]):
-        EdgeLimiter(proxies)
+        limiter(proxies)
 
 
 def test_failures_are_limited_per_address_and_only_after_they_failed() -> None:
-    edge = EdgeLimiter(failures="3/hour")
+    edge = limiter(failures="3/hour")
     for _ in range(3):
         edge.check_failed("a")
         edge.failed("a")
@@ -77,7 +84,7 @@ def test_failures_are_limited_per_address_and_only_after_they_failed() -> None:
 
 
 def test_a_bounded_number_of_addresses_is_remembered() -> None:
-    edge = EdgeLimiter(failures="1/hour", max_addresses=100)
+    edge = limiter(failures="1/hour", max_addresses=100)
     for n in range(1000):
         edge.failed(f"10.0.{n // 256}.{n % 256}")
     storage = edge._limiter.limiter.storage
@@ -89,13 +96,15 @@ def test_a_bounded_number_of_addresses_is_remembered() -> None:
 
 
 def test_two_edges_share_nothing() -> None:
-    one, other = EdgeLimiter(failures="1/hour"), EdgeLimiter(failures="1/hour")
+    one, other = limiter(failures="1/hour"), limiter(failures="1/hour")
     one.failed("a")
     other.check_failed("a")
+    with pytest.raises(TooManyRequestsError):
+        one.check_failed("a")
 
 
 async def test_public_pages_are_limited_per_address() -> None:
-    edge = EdgeLimiter(pages="2/hour")
+    edge = limiter(pages="2/hour")
 
     @edge.page
     async def docs(request: Request) -> Response:
@@ -111,13 +120,13 @@ async def test_public_pages_are_limited_per_address() -> None:
 
 def test_a_malformed_rate_is_refused() -> None:
     with pytest.raises(ValueError, match="often"):
-        EdgeLimiter(failures="often")
+        limiter(failures="often")
 
 
 def test_a_window_over_is_a_new_window(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_790_000_000.0
     monkeypatch.setattr("gateway.shell.edge.time.time", lambda: now)
-    edge = EdgeLimiter(failures="1/minute")
+    edge = limiter(failures="1/minute")
     edge.failed("a")
     with pytest.raises(TooManyRequestsError):
         edge.check_failed("a")

@@ -6,16 +6,20 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+from starlette.routing import Router
 
 from gateway.core.catalogue import Index, build_index
 from gateway.core.contract import compile_contract
 from gateway.core.contract.catalogue_form import example_request, example_response, model_form
 from gateway.core.openapi import openapi_document
 from gateway.docs_page import HEADERS, load_assets
+from gateway.routes.docs import docs_routes
 from shared.catalogue import Catalogue, VersionEntry
 from shared.signature import Field, Type
 from tests.unit.contract_cases import FIELDS, entry, parse
@@ -163,3 +167,14 @@ def test_the_docs_page_keeps_the_token_to_itself() -> None:
     script = load_assets()["docs.js"].body.decode()
     for leak in ("localStorage", "sessionStorage", "cookie", "location.hash", "location.search", "eval", "innerHTML"):
         assert leak not in script
+
+
+@pytest.mark.parametrize(("accepted", "packed"), [("br, gzip;q=0.5", True), ("gzip;q=0", False), ("", False)])
+async def test_the_docs_page_is_gzip_for_those_who_take_it(accepted: str, packed: bool) -> None:
+    settings = SimpleNamespace(authority="https://entra", tenants=("t",), audiences=("api://a",))
+    pipeline: Any = SimpleNamespace(settings=settings, edge=SimpleNamespace(page=lambda endpoint: endpoint))
+    transport = httpx.ASGITransport(Router(docs_routes(pipeline)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        answer = await http.get("/docs", headers={"Accept-Encoding": accepted})
+    assert answer.headers.get("content-encoding") == ("gzip" if packed else None)
+    assert answer.content == load_assets()["index.html"].body
