@@ -1,4 +1,4 @@
-"""The response fields that tell a caller its limits: `RateLimit-Policy` and `RateLimit`, and `Retry-After`.
+"""The response fields that tell a caller its limits: `RateLimit-Policy` and `RateLimit`.
 
 They follow draft-ietf-httpapi-ratelimit-headers-11 (May 2026), the current one. One deviation: rows are not among the
 draft's registered quota units, and a client must not take them for requests, so they are `qu="rows"`. Pure.
@@ -11,13 +11,6 @@ from functools import lru_cache
 from gateway.core.admission import Usage
 from gateway.core.gcra import scales
 from gateway.core.limits import Limits, Rate
-
-DRAFT = "draft-ietf-httpapi-ratelimit-headers-11"
-
-
-def retry_after(retry_after_ms: int) -> str:
-    """`Retry-After` (RFC 9110, 10.2.3) in whole seconds, rounded up, at least 1: who waits it out is never early."""
-    return str(max(1, -(-retry_after_ms // 1000)))
 
 
 def fields(limits: Limits, usage: Usage) -> dict[str, str]:

@@ -1,30 +1,26 @@
-"""Turns every exception into an answer: problem+json (RFC 9457), or OIP's `{"error": …}` under /v2. The only place that does.
+"""Turns every exception of the app into an answer (`gateway.core.problem_json`). The only place that does.
 
 A ScoregateError is its own answer. Anything else is ours: logged with the request's id, answered 500 without its text.
 """
 
 from __future__ import annotations
 
-import http
-import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.core.problem_json import render
 from gateway.core.stages import server_timing
 from gateway.shell.body import ClientDisconnectedError
 from shared.asgi import BEGINNINGS
 from shared.errors import MethodNotAllowedError, NotFoundError, ScoregateError
 
 log = structlog.get_logger(__name__)
-_encode = msgspec.json.Encoder().encode
-MAX_PROBLEMS = 100
 MOST_LOGGED_PER_S = 100
 #: Told of a refusal: the error, the request's id and path, the caller's key, and its trace.
 Note = Callable[[ScoregateError, str, str, str | None, Mapping[str, str]], None]
@@ -37,45 +33,6 @@ def request_id(scope: Scope) -> str:
     if found is None:
         found = state["request_id"] = secrets.token_hex(8)
     return found
-
-
-def render(error: ScoregateError, *, oip: bool, request: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Headers and body of the answer."""
-    headers = {name.lower(): value for name, value in error.headers.items()}
-    if error.retry_after_ms is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_ms / 1000)))
-    headers["x-request-id"] = request
-    headers["cache-control"] = "no-store"
-    if oip:
-        headers["content-type"] = "application/json"
-        text = error.detail
-        if error.problems:
-            text += " " + "; ".join(f"{p['pointer']}: {p['detail']}" for p in error.problems[:5])
-            if error.problems_total > 5:
-                text += f"; and {error.problems_total - 5} more"
-        body = _encode({"error": text})
-    else:
-        headers["content-type"] = "application/problem+json"
-        problem: dict[str, Any] = {
-            "type": f"urn:scoregate:problem:{error.code}",
-            "title": _title(error),
-            "status": error.status,
-            "detail": error.detail,
-            "code": error.reason,
-            "request_id": request,
-        }
-        if error.retry_after_ms is not None:
-            problem["retry_after_ms"] = error.retry_after_ms
-        if error.problems:
-            problem["problems"] = error.problems[:MAX_PROBLEMS]
-            problem["problems_total"] = error.problems_total
-        body = _encode(problem)
-    headers["content-length"] = str(len(body))
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()], body
-
-
-def _title(error: ScoregateError) -> str:
-    return http.HTTPStatus(error.status).phrase
 
 
 class Brake:

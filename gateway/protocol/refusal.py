@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import secrets
 from collections.abc import Iterator
-from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from gateway.core.problem_json import render
 from shared.errors import ScoregateError
 
 
@@ -29,19 +27,7 @@ def new_request_id() -> str:
 
 
 def problem(error: ScoregateError, request_id: str) -> bytes:
-    """A whole response, in RFC 9457's form."""
-    said = {
-        "type": f"urn:scoregate:problem:{error.code}",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.reason,
-        "request_id": request_id,
-    }
-    head = "content-type: application/problem+json\r\n"
-    if error.retry_after_ms is not None:
-        said["retry_after_ms"] = error.retry_after_ms
-        head += f"retry-after: {max(1, math.ceil(error.retry_after_ms / 1000))}\r\n"
-    body = json.dumps(said).encode()
-    head += f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n"
-    return STATUS_LINE[error.status] + head.encode() + body
+    """A whole response, the last of its connection."""
+    fields, body = render(error, oip=False, request=request_id)
+    head = b"".join([b"%b: %b\r\n" % field for field in fields])
+    return b"%b%bconnection: close\r\n\r\n%b" % (STATUS_LINE[error.status], head, body)

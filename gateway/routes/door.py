@@ -22,9 +22,10 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.core.heads import REQUEST_ID
+from gateway.core.problem_json import render
 from gateway.core.stages import Clock, server_timing
 from gateway.metrics import Metrics
-from gateway.middleware.errors import Note, render
+from gateway.middleware.errors import Note
 from gateway.protocol import ProtectProtocol, new_request_id
 from gateway.routes.pipeline import Asked, Pipeline
 from shared.errors import MalformedRequestError, ScoregateError
