@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.core.catalogue import Model
 from gateway.core.contract.catalogue_form import column_form, example_request, example_response
-from gateway.core.problems import CODES
+from gateway.core.findings import CODES
 from shared.catalogue import VersionEntry
 from shared.deadline import MAX_TIMEOUT_MS, MIN_TIMEOUT_MS
 from shared.signature import Field, Type

@@ -17,8 +17,8 @@ import devkit.cli
 from devkit.state import ROOT
 from gateway.core.admission import _REASONS
 from gateway.core.claims import Reason
+from gateway.core.findings import CODES
 from gateway.core.policy_file import read_policy
-from gateway.core.problems import CODES
 from gateway.metrics import Metrics
 from scorer.core.limits import PoolLimits
 from scorer.core.pool import Pool

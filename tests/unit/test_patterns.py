@@ -10,7 +10,7 @@ from devkit.state import ROOT
 from gateway.core.contract.chunks import _ELEMENTS, _ROWS
 from gateway.core.contract.oip_structure import _DATA
 from gateway.core.contract.tokens import Scanner
-from gateway.core.problems import Findings
+from gateway.core.findings import Findings
 from shared.errors import MalformedRequestError
 
 #: `(?:…)*+` and the like. Of a single character, as in `[0-9]*+`, there is no half-way; nor of what follows, the inside of a text.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.problems import CODES
+from gateway.core.findings import CODES
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type
 from tests.unit.contract_cases import FIELDS, ROW, contract, parse, parse_v2, rows_body, values

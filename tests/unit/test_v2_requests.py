@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.core.contract.oip_binary import bytes_elements
-from gateway.core.problems import CODES
+from gateway.core.findings import CODES
 from gateway.routes.v2 import V2Form
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type

@@ -26,7 +26,7 @@ from gateway.core.contract.text_forms import DateForm, DatetimeForm, LabelForm, 
 from gateway.core.contract.tokens import Steps
 from gateway.core.contract.v1_fast import V1Fast
 from gateway.core.contract.v1_reader import V1Reader
-from gateway.core.problems import echo, listing
+from gateway.core.findings import echo, listing
 from shared.catalogue import VersionEntry
 from shared.errors import PayloadTooLargeError
 from shared.signature import Field, Type

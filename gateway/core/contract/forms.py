@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.core.problems import echo
+from gateway.core.findings import echo
 from shared.signature import Field
 
 #: Most bytes of one text value, in UTF-8.
@@ -36,7 +36,7 @@ class UnfitError(ValueError):
 
 
 class RefusedError(ValueError):
-    """One value that the column cannot take: a code of `gateway.core.problems.CODES`, and a message."""
+    """One value that the column cannot take: a code of `gateway.core.findings.CODES`, and a message."""
 
     def __init__(self, code: str, detail: str) -> None:
         self.code, self.detail = code, detail

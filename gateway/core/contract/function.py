@@ -24,7 +24,7 @@ from gateway.core.contract.oip_structure import Found
 from gateway.core.contract.text_forms import closest
 from gateway.core.contract.tokens import Steps
 from gateway.core.contract.v1_reader import read_document
-from gateway.core.problems import Findings, echo, listing, pointer
+from gateway.core.findings import Findings, echo, listing, pointer
 from shared.catalogue import VersionEntry
 from shared.errors import PayloadTooLargeError
 from shared.wire import Frame, call_frame, call_values, tensor_specs

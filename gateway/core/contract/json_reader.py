@@ -32,7 +32,7 @@ from gateway.core.contract.forms import (
     with_negative_zeros,
 )
 from gateway.core.contract.tokens import SCALARS, Scanner, Steps
-from gateway.core.problems import Findings, pointer
+from gateway.core.findings import Findings, pointer
 from shared.wire import pack
 
 #: Bytes decoded in one go: about 1 ms.

@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.core.contract.forms import STRING, Buffers, Form, RefusedError, UnfitError, join
 from gateway.core.contract.tokens import Steps
-from gateway.core.problems import Findings, pointer
+from gateway.core.findings import Findings, pointer
 from shared.signature import Field, Type
 from shared.wire import NA_INTEGER, pack
 

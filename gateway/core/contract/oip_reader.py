@@ -12,7 +12,7 @@ from gateway.core.contract.oip_request import OipRequest
 from gateway.core.contract.oip_structure import OipStructure
 from gateway.core.contract.oip_tensors import CheckShapes, OipTensors, one_value_per_row
 from gateway.core.contract.tokens import Steps
-from gateway.core.problems import StopLookingError
+from gateway.core.findings import StopLookingError
 from shared.errors import MalformedRequestError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from gateway.core.contract.json_reader import CHUNK_BYTES, JsonReader
 from gateway.core.contract.oip_request import MAX_ID, Requested
 from gateway.core.contract.small_value import small_value
 from gateway.core.contract.tokens import Steps
-from gateway.core.problems import StopLookingError, echo, listing, pointer
+from gateway.core.findings import StopLookingError, echo, listing, pointer
 
 if TYPE_CHECKING:
     from gateway.core.contract.compiled import Contract

@@ -17,7 +17,7 @@ from gateway.core.contract.oip_binary import WIDTH, numbers, texts
 from gateway.core.contract.oip_structure import Found
 from gateway.core.contract.small_value import small_value
 from gateway.core.contract.tokens import Steps
-from gateway.core.problems import Findings, echo, pointer
+from gateway.core.findings import Findings, echo, pointer
 from shared.signature import Field
 from shared.wire import pack, unpack
 

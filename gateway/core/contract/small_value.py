@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.core.contract.forms import LONG_STRING, NUMBER
 from gateway.core.contract.tokens import Scanner, Steps
-from gateway.core.problems import echo, pointer
+from gateway.core.findings import echo, pointer
 
 #: Most bytes of one.
 _MAX_SMALL = 64 * 1024

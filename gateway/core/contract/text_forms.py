@@ -18,7 +18,7 @@ from gateway.core.contract.forms import (
     UnfitError,
     Value,
 )
-from gateway.core.problems import echo, listing
+from gateway.core.findings import echo, listing
 from shared.signature import Field
 from shared.wire import NA_INTEGER, NA_REAL
 

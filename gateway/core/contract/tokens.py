@@ -22,7 +22,7 @@ from gateway.core.contract.forms import (
     STRING,
     text_from_escapes,
 )
-from gateway.core.problems import Findings
+from gateway.core.findings import Findings
 from shared.errors import MalformedRequestError
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from gateway.core.contract.chunks import ends_here, row_ends
 from gateway.core.contract.forms import STRING, RefusedError, UnfitError, Value
 from gateway.core.contract.json_reader import CHUNK_BYTES, Column, JsonReader
 from gateway.core.contract.tokens import SCALARS, Steps
-from gateway.core.problems import StopLookingError, echo, pointer
+from gateway.core.findings import StopLookingError, echo, pointer
 from shared.wire import Frame
 
 if TYPE_CHECKING:
