@@ -196,13 +196,8 @@ class Coalescer(Generic[Reply]):
         self._ticked_s = 0.0
 
     @property
-    def waiting(self) -> int:
-        """Items that wait."""
-        return sum(lane.items for group in self._waiting.values() for lane in group.lanes.values())
-
-    @property
     def waiting_rows(self) -> int:
-        """Their rows, or KiB of one that has more of those."""
+        """Rows of the items that wait, or KiB of one that has more of those."""
         return self._room.used
 
     def demand(self) -> Iterator[tuple[Hashable, float]]:

@@ -88,14 +88,13 @@ class KeyRing(Generic[K]):
             return now
         return self._attempted_at + (self._pause_s() if self._failures else self.times.refresh_s)
 
-    def obtained(self, keys: Mapping[str, K], now: float) -> frozenset[str]:
-        """New keys arrived. Returns the kids that left or now name another key."""
-        left = frozenset(kid for kid, key in self.keys.items() if kid not in keys or keys[kid] != key)
+    def obtained(self, keys: Mapping[str, K], now: float) -> None:
+        """New keys arrived."""
         # A key that stays is the same object: "verified with this very key" is then a comparison of identities.
-        self.keys = {kid: self.keys[kid] if kid in self.keys and kid not in left else key for kid, key in keys.items()}
+        known = self.keys
+        self.keys = {kid: known[kid] if kid in known and known[kid] == key else key for kid, key in keys.items()}
         self.obtained_at = self._attempted_at = now
         self._failures = 0
-        return left
 
     def failed(self, now: float) -> None:
         """Asked in vain. The keys in use stay."""

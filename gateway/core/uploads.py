@@ -53,11 +53,6 @@ class Bodies:
     def __init__(self, most: int) -> None:
         self._shares = Shares(most)
 
-    @property
-    def held_bytes(self) -> int:
-        """Of all together."""
-        return self._shares.used
-
     def of(self, caller_key: str) -> BodyRoom:
         """Room for one body, given back when the block ends."""
         return BodyRoom(self._shares, caller_key)

@@ -109,7 +109,6 @@ class EntraKeys:
         self._on_fetch = on_fetch
         self._fetching: asyncio.Task[None] | None = None
         self._background: asyncio.Task[None] | None = None
-        self._obtained = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"EntraKeys({len(self._ring.keys)} keys, usable={self.usable})"
@@ -140,10 +139,6 @@ class EntraKeys:
     def age_s(self) -> float | None:
         """Seconds since the keys in use were obtained."""
         return None if self._ring.obtained_at is None else self._monotonic() - self._ring.obtained_at
-
-    async def wait_obtained(self) -> None:
-        """Until keys were had once."""
-        await self._obtained.wait()
 
     def current(self, kid: str) -> SigningKey | None:
         """As KeySource."""
@@ -198,7 +193,6 @@ class EntraKeys:
             self._ring.failed(self._monotonic())
         else:
             self._ring.obtained(keys, self._monotonic())
-            self._obtained.set()
         finally:
             self._fetching = None
         if self._on_fetch is not None:

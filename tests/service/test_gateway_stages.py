@@ -206,14 +206,14 @@ async def test_bodies_beyond_the_room_for_them_are_refused_and_others_are_not(tm
             yield b"1]}}"
 
         first = asyncio.create_task(http.post(SCORE, content=slowly(), headers={"Content-Type": "application/json"}))
-        await becomes_true(lambda: gateway.gateway.pipeline._bodies.held_bytes >= 90_000)
+        await becomes_true(lambda: gateway.gateway.pipeline._bodies._shares.used >= 90_000)
         async with client(gateway.url, "bob") as other:
             refused = await other.post(SCORE, json={"columns": {"x": [1.5] * 18_000}})
             assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
             assert (await other.post(SCORE, json={"rows": [{"x": 1}]})).status_code == 200
         sent.set()
         assert len((await first).json()["predictions"]) == 45_001
-        assert gateway.gateway.pipeline._bodies.held_bytes == 0
+        assert gateway.gateway.pipeline._bodies._shares.used == 0
 
 
 async def test_reads_of_the_catalogue_are_bounded_per_caller_and_charge_no_limit(tmp_path: Path) -> None:

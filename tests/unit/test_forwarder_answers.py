@@ -32,6 +32,7 @@ from shared.signature import Field, Type
 from shared.stages import Times
 from shared.wire import Frame
 from tests.unit.contract_cases import contract
+from tests.unit.test_coalesce import waiting_items
 
 X = contract((Field(name="x", type=Type.DOUBLE),))
 #: What a pod may do with a batch; "fail" does not score the first item.
@@ -128,7 +129,7 @@ async def ask(at_work: Forwarder, outcome: Outcome, **more: Any) -> None:
 
 def is_idle(at_work: Forwarder) -> bool:
     c = at_work.coalescer
-    return (c.away, c.waiting, c.waiting_rows) == (0, 0, 0)
+    return (c.away, waiting_items(c), c.waiting_rows) == (0, 0, 0)
 
 
 async def settled(at_work: Forwarder) -> None:

@@ -81,5 +81,5 @@ def test_bodies_have_room_in_all_and_give_it_back() -> None:
             with pytest.raises(OverloadedError) as refused:
                 other.hold(30)
             assert refused.value.retry_after_ms == 1000
-            assert bodies.held_bytes == 80
-    assert bodies.held_bytes == 0
+            assert bodies._shares.used == 80
+    assert bodies._shares.used == 0
