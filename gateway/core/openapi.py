@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from gateway import VERSION
 from gateway.core.catalogue import Model
 from gateway.core.contract.catalogue_form import column_form, example_request, example_response
 from gateway.core.findings import CODES
@@ -144,7 +145,7 @@ def _get(tag: str, summary: str, parameters: Iterable[str] = (), errors: Iterabl
 
 
 def openapi_document(
-    models: Iterable[Model], *, version: str = "0.1.0", token_url: str | None = None, scope: str | None = None
+    models: Iterable[Model], *, version: str = VERSION, token_url: str | None = None, scope: str | None = None
 ) -> dict[str, Any]:
     """The document for a caller who may score `models`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +15,12 @@ import msgspec
 import pytest
 from starlette.routing import Router
 
+from devkit.state import ROOT
+from gateway import VERSION
 from gateway.core.catalogue import Index, build_index
 from gateway.core.contract import compile_contract
 from gateway.core.contract.catalogue_form import example_request, example_response, model_form
+from gateway.core.contract.oip import v2_server_metadata
 from gateway.core.openapi import openapi_document
 from gateway.docs_page import HEADERS, load_assets
 from gateway.routes.docs import docs_routes
@@ -143,6 +147,12 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
             node = node[part]
     for secured in document["security"]:
         assert set(secured) <= set(document["components"]["securitySchemes"])
+
+
+def test_the_version_that_answers_name_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    said = {openapi_document([])["info"]["version"], v2_server_metadata()["version"]}
+    assert said == {VERSION} == {project["version"]}
 
 
 def test_the_docs_page_is_whole_and_loads_nothing_from_elsewhere() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from gateway import VERSION
 from gateway.core.contract.oip_binary import BOUNDS
 from shared.catalogue import VersionEntry
 from shared.signature import Field, Type
@@ -65,7 +66,7 @@ def v2_model_metadata(entry: VersionEntry, versions: Iterable[str] = ()) -> dict
     }
 
 
-def v2_server_metadata(version: str = "0.1.0") -> dict[str, Any]:
+def v2_server_metadata(version: str = VERSION) -> dict[str, Any]:
     """`GET /v2`."""
     return {"name": "scoregate", "version": version, "extensions": list(EXTENSIONS)}
 
