@@ -8,11 +8,9 @@ import sys
 import textwrap
 
 from gateway import server
-from gateway.settings import GatewaySettings
+from gateway.settings import PREFIX, GatewaySettings
 from shared import logs
 from shared.settings import describe, read_or_exit
-
-PREFIX = "GATEWAY_"
 
 
 def _settings_help() -> str:

@@ -18,6 +18,7 @@ from shared.tracing_settings import (
     endpoint_mistakes,
 )
 
+PREFIX = "GATEWAY_"
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Count = Annotated[int, Meta(ge=1)]
@@ -148,22 +149,22 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         """Rules of one setting that a type cannot say, and of several."""
         for url in self.scorer_urls:
             if not url.startswith(("http://", "https://")):
-                yield f"GATEWAY_SCORER_URLS: {url!r} must begin with http:// or https://"
+                yield f"{PREFIX}SCORER_URLS: {url!r} must begin with http:// or https://"
         if not self.authority.startswith("https://"):
-            yield "GATEWAY_AUTHORITY must begin with https://: keys over plain HTTP could be anyone's"
+            yield f"{PREFIX}AUTHORITY must begin with https://: keys over plain HTTP could be anyone's"
         redis_url = self.redis_url or ""
         if self.redis_credentials == "entra":
             if not redis_url.startswith("rediss"):
                 yield (
-                    "GATEWAY_REDIS_CREDENTIALS=entra needs a GATEWAY_REDIS_URL that begins with rediss: a token is a password"
+                    f"{PREFIX}REDIS_CREDENTIALS=entra needs a {PREFIX}REDIS_URL that begins with rediss: a token is a password"
                 )
             if self.redis_password_file or "@" in redis_url:
                 yield (
-                    "GATEWAY_REDIS_CREDENTIALS=entra: then there is no GATEWAY_REDIS_PASSWORD_FILE, "
-                    "and no user or password in GATEWAY_REDIS_URL"
+                    f"{PREFIX}REDIS_CREDENTIALS=entra: then there is no {PREFIX}REDIS_PASSWORD_FILE, "
+                    f"and no user or password in {PREFIX}REDIS_URL"
                 )
         if self.redis_ca_file and not redis_url.startswith("rediss"):
-            yield "GATEWAY_REDIS_CA_FILE is of use only with a GATEWAY_REDIS_URL that begins with rediss"
+            yield f"{PREFIX}REDIS_CA_FILE is of use only with a {PREFIX}REDIS_URL that begins with rediss"
         yield from endpoint_mistakes(self.otel_endpoint)
         for name, values in (
             ("SCORER_URLS", self.scorer_urls),
@@ -171,7 +172,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
             ("AUDIENCES", self.audiences),
         ):
             if not values:
-                yield f"GATEWAY_{name} is empty"
+                yield f"{PREFIX}{name} is empty"
 
 
 def _masked(url: str) -> str:
