@@ -56,7 +56,7 @@ _MOST_SECONDS = 1e15
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class TokenAdmission:
     """What a policy asks of every token, whatever it is used for."""
 
     kinds: frozenset[Kind] = frozenset({"app", "user"})
@@ -73,7 +73,7 @@ class TokenRules:
     tenants: frozenset[str]
     audiences: frozenset[str]
     issuers: tuple[str, ...]
-    admission: Admission = field(default_factory=Admission)
+    admission: TokenAdmission = field(default_factory=TokenAdmission)
     leeway_s: int = LEEWAY_S
 
     @classmethod
@@ -84,7 +84,7 @@ class TokenRules:
         tenants: tuple[str, ...],
         audiences: tuple[str, ...],
         issuers: tuple[str, ...] = (),
-        admission: Admission | None = None,
+        admission: TokenAdmission | None = None,
     ) -> TokenRules:
         """From settings. `authority` is a URL without tenant (`https://login.microsoftonline.com`); `issuers` are
         templates with `{tid}`, and none means both forms of the authority's cloud.
@@ -106,7 +106,7 @@ class TokenRules:
             tenants=frozenset(t.lower() for t in tenants),
             audiences=frozenset(audiences),
             issuers=filled,
-            admission=admission or Admission(),
+            admission=admission or TokenAdmission(),
         )
 
 
@@ -245,7 +245,7 @@ def _kind(claims: Mapping[str, Any], subject: str, scopes: frozenset[str]) -> Ki
     return "app"
 
 
-def _check_admission(claims: Mapping[str, Any], admission: Admission, kind: Kind, client_app: str) -> None:
+def _check_admission(claims: Mapping[str, Any], admission: TokenAdmission, kind: Kind, client_app: str) -> None:
     if kind not in admission.kinds:
         others = {"app": "an app's own token", "user": "a user's token"}
         raise refuse("TokenClaimValueNotAllowed", f"This service does not take {others[kind]}.")

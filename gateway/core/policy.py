@@ -21,7 +21,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from gateway.core.caller import Caller
-from gateway.core.claims import REALM, Admission
+from gateway.core.claims import REALM, TokenAdmission
 from gateway.core.limits import Limits, Quota, Rate
 from shared.errors import ForbiddenError, NotFoundError, ScoregateError
 
@@ -99,7 +99,7 @@ class Grant:
 class Policy:
     """Everything a policy file says. Made once, by `policy_file.read_policy`; tests may make it by hand."""
 
-    admission: Admission = field(default_factory=Admission)
+    admission: TokenAdmission = field(default_factory=TokenAdmission)
     grants: tuple[GrantRule, ...] = ()
     defaults: Limits = field(default_factory=Limits)
     #: By `tid/oid` and by client app id, both lower case.

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 
 from gateway.core.caller import Kind
-from gateway.core.claims import Admission
+from gateway.core.claims import TokenAdmission
 from gateway.core.gcra import scale
 from gateway.core.limits import Limits, Quota, Rate
 from gateway.core.policy import (
@@ -115,7 +115,7 @@ class _Reader:
         admission = self.admission(keys["admit"]) if "admit" in keys else None
         if admission is None:
             self.wrong(root, "admit is missing: it says whose tokens are taken")
-            admission = Admission()
+            admission = TokenAdmission()
         grants = self.grants(keys["grants"], admission) if "grants" in keys else ()
         if "grants" not in keys:
             self.wrong(root, "grants is missing: it says which role or scope may score which models")
@@ -132,7 +132,7 @@ class _Reader:
             models=self.models(keys["models"]) if "models" in keys else {},
         )
 
-    def admission(self, node: yaml.Node) -> Admission:
+    def admission(self, node: yaml.Node) -> TokenAdmission:
         keys = self.mapping(node, "admit", ("kinds", "client_apps", "claims"))
         kinds = frozenset[Kind](get_args(Kind))
         if "kinds" in keys:
@@ -149,9 +149,9 @@ class _Reader:
             for claim, value in self.pairs(keys["claims"], "claims"):
                 nodes = self.items(value, claim) if isinstance(value, yaml.SequenceNode) else [value]
                 claims[claim] = frozenset(text for n in nodes if (text := self.text(n)))
-        return Admission(kinds=kinds, client_apps=apps, claims=claims)
+        return TokenAdmission(kinds=kinds, client_apps=apps, claims=claims)
 
-    def grants(self, node: yaml.Node, admission: Admission) -> tuple[GrantRule, ...]:
+    def grants(self, node: yaml.Node, admission: TokenAdmission) -> tuple[GrantRule, ...]:
         found = []
         for item in self.items(node, "grants"):
             keys = self.mapping(item, "a grant", ("role", "scope", "models", *_LIMIT_KEYS))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.claims import CHINA_ISSUERS, Admission, TokenRules, check_header, identify, refuse
+from gateway.core.claims import CHINA_ISSUERS, TokenAdmission, TokenRules, check_header, identify, refuse
 from shared.errors import UnauthenticatedError
 
 NOW = 1_800_000_000.0
@@ -175,13 +175,13 @@ def test_apps_and_users_are_told_apart(claims: dict[str, Any], expected: str | N
 
 class TestAdmission:
     def test_kinds(self) -> None:
-        only_apps = self.rules(Admission(kinds=frozenset({"app"})))
+        only_apps = self.rules(TokenAdmission(kinds=frozenset({"app"})))
         assert identify(app_token(), only_apps, NOW).kind == "app"
         assert reason(user_token(), only_apps) == "TokenClaimValueNotAllowed"
 
     @pytest.mark.parametrize("version", [1, 2])
     def test_client_apps(self, version: int) -> None:
-        rules = self.rules(Admission(client_apps=frozenset({APP})))
+        rules = self.rules(TokenAdmission(client_apps=frozenset({APP})))
         identify(app_token(version), rules, NOW)
         identify(user_token(version), rules, NOW)
         other = {"appid" if version == 1 else "azp": OTHER}
@@ -192,13 +192,13 @@ class TestAdmission:
         [("0", None), (0, None), (["1", "0"], None), ("1", "TokenClaimValueNotAllowed"), (None, "TokenClaimNotFound")],
     )
     def test_required_claims(self, value: Any, expected: str | None) -> None:
-        rules = self.rules(Admission(claims={"acct": frozenset({"0"})}))
+        rules = self.rules(TokenAdmission(claims={"acct": frozenset({"0"})}))
         if expected is None:
             identify(app_token(acct=value), rules, NOW)
         else:
             assert reason(app_token(acct=value), rules) == expected
 
-    def rules(self, admission: Admission) -> TokenRules:
+    def rules(self, admission: TokenAdmission) -> TokenRules:
         return TokenRules.of(
             authority=AUTHORITY, tenants=(TENANT,), audiences=(API, "api://scoregate"), admission=admission
         )
