@@ -12,27 +12,26 @@ uvicorn has none of these limits. The facts that force the shape:
 
 Refusals are whole problem+json answers with `Connection: close`. Nothing is logged: it is the client's doing.
 
-Where the process has many requests in hand, the kernel is asked how long a head has waited in its socket, or its connection to be
-accepted (tcp(7), TCP_INFO), and the request began then. What `door` answers at once is neither parsed nor becomes a task.
+`head` says what a head may be, `arrival` when it came, `polite` how the connection ends. What `door` answers at once is neither
+parsed nor becomes a task.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-import socket
-import struct
 import time
 from asyncio import TimerHandle
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, ClassVar, Final, Protocol, Self, cast
+from typing import Any, ClassVar, Final, NoReturn, Protocol, Self, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from gateway.core.crowd import Crowd
-from gateway.core.heads import REQUEST_ID, Heads, Known, Sent, cut
+from gateway.core.heads import Heads, Known, Sent, cut
+from gateway.protocol.arrival import MANY, Arrival
+from gateway.protocol.head import FRAMING, MAX_FIELDS, MAX_HEAD_BYTES, request_id_of
 from gateway.protocol.polite import Polite
 from gateway.protocol.refusal import new_request_id, problem
 from shared.errors import (
@@ -44,22 +43,10 @@ from shared.errors import (
 )
 from shared.http_server import ANSWERED, Cycle, WholeProtocol
 
-MAX_HEAD_BYTES: Final = 16 * 1024
-MAX_FIELDS: Final = 100
 #: Requests of one connection that wait for their turn; HTTP libraries send one at a time.
 MAX_PIPELINED: Final = 32
 _SLICE_BYTES: Final = 16 * 1024
 _NO_SCOPE: Final[Any] = {}
-_DIGITS = re.compile(rb"[0-9]{1,18}")
-#: Fields that two readers could read in two ways if they came twice (RFC 9110, 5.3; RFC 9112, 6.3).
-_ONCE = frozenset(
-    {b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"content-encoding"}
-)
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-#: With fewer requests in hand a head is read as soon as it is there, but for some 10 ms: not worth a system call for each.
-_MANY: Final = 128
-#: Milliseconds since data last came, in struct tcp_info (linux/tcp.h), and as much of it as is needed.
-_LAST_DATA_RECV: Final = struct.Struct("=52xI")
 
 
 class Door(Protocol):
@@ -119,7 +106,6 @@ class ProtectProtocol(WholeProtocol):
         self._progress = False
         self._upgrading = False
         self._sent: Sent | None = None  # what comes now, if it is one whole request
-        self._socket: socket.socket | None = None  # the transport's: it is the transport that closes it
         self._unsent = 0
         self._idle_since_s = 0.0
         self._caller: str | None = None
@@ -141,6 +127,7 @@ class ProtectProtocol(WholeProtocol):
         """A connection that never says anything is closed as an idle one is."""
         super().connection_made(transport)
         self._raw = transport
+        self._arrival = Arrival(transport)
         self.transport = Polite(transport, self)
         if self.crowd is not None and not self._is_let_in(self.crowd):
             return
@@ -162,9 +149,7 @@ class ProtectProtocol(WholeProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing of this connection stays behind."""
         self._refusal = None
-        if self._socket is not None:
-            self._socket.detach()
-            self._socket = None
+        self._arrival.over()
         self.visit = None
         self._input = _OVER
         if self.crowd is not None:
@@ -265,7 +250,7 @@ class ProtectProtocol(WholeProtocol):
         The parser believes that another protocol follows the head, so another parser, told only how the body is framed,
         goes on behind it.
         """
-        framing = [b"%b: %b\r\n" % field for field in self.headers if field[0] in _FRAMING]
+        framing = [b"%b: %b\r\n" % field for field in self.headers if field[0] in FRAMING]
         close = b"" if self.cycle.keep_alive else b"Connection: close\r\n"
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -304,7 +289,7 @@ class ProtectProtocol(WholeProtocol):
             # White space behind a value is no part of it (RFC 9110, 5.5). How a body is framed the parser has decided
             # from the value as it came, so that is what gets checked.
             name = name.lower()
-            if name not in _FRAMING:
+            if name not in FRAMING:
                 value = value.rstrip(b" \t")
                 if name == b"expect" and value.lower() == b"100-continue":
                     self.expect_100_continue = True
@@ -322,8 +307,11 @@ class ProtectProtocol(WholeProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self._stop(MalformedRequestError(f"More than {MAX_PIPELINED} requests wait on this connection."))
         state = self.scope["state"]
-        state["request_id"] = self._check_head()
-        state["began_s"] = time.monotonic() - self._waited_s()
+        try:
+            state["request_id"] = request_id_of(self.headers)
+        except MalformedRequestError as error:
+            self._stop(error)
+        state["began_s"] = time.monotonic() - (self._arrival.waited_s() if len(self.tasks) >= MANY else 0.0)
         self._begin()
         if self._sent is not None and self.cycle.keep_alive:
             state["sent"], self._sent = self._sent, None
@@ -331,25 +319,11 @@ class ProtectProtocol(WholeProtocol):
         self._input = _BODY
         self._upgrading = self.parser.should_upgrade()
 
-    def _waited_s(self) -> float:
-        """For how long the head has been here unread. Where the system does not tell, 0."""
-        if len(self.tasks) < _MANY or not hasattr(socket, "TCP_INFO"):
-            return 0.0
-        try:
-            if self._socket is None:  # uvloop's own would make a new one for each question
-                theirs = self._raw.get_extra_info("socket")
-                self._socket = socket.socket(theirs.family, theirs.type, theirs.proto, fileno=theirs.fileno())
-            told = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECV.size)
-            milliseconds: int = _LAST_DATA_RECV.unpack(told)[0]
-        except (OSError, AttributeError, struct.error):  # a unix socket, or none
-            return 0.0
-        return milliseconds / 1000
-
     def _begin_known(self, known: Known, sent: Sent, data: bytes) -> None:
         """A whole request whose head was parsed and checked before: what follows from the head is known."""
         state = self.app_state.copy()
         state["request_id"] = sent.request_id or new_request_id()
-        state["began_s"] = time.monotonic() - self._waited_s()
+        state["began_s"] = time.monotonic() - (self._arrival.waited_s() if len(self.tasks) >= MANY else 0.0)
         state["body"] = data[sent.body_at :]
         state["known"], state["sent"] = known, sent
         self.expect_100_continue = False
@@ -399,28 +373,7 @@ class ProtectProtocol(WholeProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             self._stop(HeadTooLargeError())
 
-    def _check_head(self) -> str:
-        """The request id. Stops at a head that could be read in two ways."""
-        seen: set[bytes] = set()
-        ids = []
-        for name, value in self.headers:
-            if name == b"x-request-id":
-                ids.append(value)
-            elif name in _ONCE:
-                if name in seen:
-                    self._stop(MalformedRequestError(f"The header field {name.decode()} may come only once."))
-                seen.add(name)
-                if name == b"content-length" and not _DIGITS.fullmatch(value):
-                    self._stop(MalformedRequestError("Content-Length is not a number."))
-                if name == b"transfer-encoding" and value.lower() != b"chunked":
-                    self._stop(MalformedRequestError("Transfer-Encoding must be chunked."))
-        if b"host" not in seen:
-            self._stop(MalformedRequestError("The header field host is missing."))
-        if b"content-length" in seen and b"transfer-encoding" in seen:
-            self._stop(MalformedRequestError("Content-Length and Transfer-Encoding exclude each other."))
-        return ids[0].decode() if len(ids) == 1 and REQUEST_ID.fullmatch(ids[0]) else new_request_id()
-
-    def _stop(self, error: ScoregateError) -> None:
+    def _stop(self, error: ScoregateError) -> NoReturn:
         self._refusal = error
         try:
             raise error
