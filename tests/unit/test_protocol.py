@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import SimpleNamespace
@@ -222,7 +224,8 @@ class AtTheDoor(ProtectProtocol):
     door = Waits()
 
 
-def kept_alive(kind: type[ProtectProtocol]) -> tuple[Wire, ProtectProtocol, list[str]]:
+@asynccontextmanager
+async def kept_alive(kind: type[ProtectProtocol]) -> AsyncIterator[tuple[Wire, ProtectProtocol, list[str]]]:
     """A connection on which one request was answered, and the paths of all that are served."""
     served: list[str] = []
 
@@ -236,36 +239,38 @@ def kept_alive(kind: type[ProtectProtocol]) -> tuple[Wire, ProtectProtocol, list
     wire, protocol = Wire(), kind(config, ServerState(), {})
     protocol.connection_made(wire)
     protocol.enter(b"GET /first HTTP/1.1\r\nHost: h\r\n\r\n")
-    return wire, protocol, served
+    await settled()
+    yield wire, protocol, served
+    wire.lost = True
+    protocol.connection_lost(None)
 
 
 WAITING = b"GET /waits HTTP/1.1\r\nHost: h\r\n\r\n"
+REFUSED = [b"HTTP/1.1 429 \r\n", b"content-length: 0\r\n", b"\r\n"]
 
 
 async def test_a_request_that_waits_at_the_door_when_the_server_stops_is_answered() -> None:
-    wire, protocol, served = kept_alive(AtTheDoor)
-    await settled()
-    protocol.data_received(WAITING)
-    await settled()
-    assert served == ["/first"]
-    protocol.shutdown()
-    await settled()
-    assert served == ["/first", "/waits"]
-    assert wire.written.count(b"HTTP/1.1 200 ") == 2
-    assert (protocol.visit, wire.ended) == (None, True)
+    async with kept_alive(AtTheDoor) as (wire, protocol, served):
+        protocol.data_received(WAITING)
+        await settled()
+        assert served == ["/first"]
+        protocol.shutdown()
+        await settled()
+        assert served == ["/first", "/waits"]
+        assert wire.written.count(b"HTTP/1.1 200 ") == 2
+        assert (protocol.visit, wire.ended) == (None, True)
 
 
 async def test_what_waited_at_the_door_of_a_connection_that_is_closed_neither_enters_nor_is_answered() -> None:
-    wire, protocol, served = kept_alive(AtTheDoor)
-    await settled()
-    protocol.data_received(WAITING)
-    written = wire.written
-    protocol.transport.close()
-    assert protocol.visit is None
-    protocol.enter(WAITING)
-    protocol.refused_at_the_door([b"HTTP/1.1 429 \r\n", b"\r\n"], "a")
-    await settled()
-    assert (served, wire.written) == (["/first"], written)
+    async with kept_alive(AtTheDoor) as (wire, protocol, served):
+        protocol.data_received(WAITING)
+        written = wire.written
+        protocol.transport.close()
+        assert protocol.visit is None
+        protocol.enter(WAITING)
+        protocol.refused_at_the_door(REFUSED, "a")
+        await settled()
+        assert (served, wire.written) == (["/first"], written)
 
 
 @pytest.mark.parametrize("crowd", [None, Crowd(100)])
@@ -273,13 +278,11 @@ async def test_what_the_door_refuses_while_the_process_drains_says_close(crowd: 
     gateway: Any = SimpleNamespace(
         crowd=crowd, door=Waits(), pipeline=SimpleNamespace(heads=None), metrics=None, draining=False
     )
-    wire, connection, _ = kept_alive(server.protocol(gateway))
-    await settled()
-    answer = [b"HTTP/1.1 429 \r\n", b"content-length: 0\r\n", b"\r\n"]
-    connection.refused_at_the_door(answer, "a")
-    assert wire.written.endswith(b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n")
-    assert not wire.ended
-    gateway.draining = True
-    connection.refused_at_the_door(answer, "a")
-    assert wire.written.endswith(b"HTTP/1.1 429 \r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
-    assert wire.ended
+    async with kept_alive(server.protocol(gateway)) as (wire, protocol, _):
+        protocol.refused_at_the_door(REFUSED, "a")
+        assert wire.written.endswith(b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n")
+        assert not wire.ended
+        gateway.draining = True
+        protocol.refused_at_the_door(REFUSED, "a")
+        assert wire.written.endswith(b"HTTP/1.1 429 \r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        assert wire.ended
