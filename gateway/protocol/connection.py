@@ -6,8 +6,6 @@ uvicorn has none of these limits. The facts that force the shape:
   are fed in slices, and a slice that completes nothing is part of the field being gathered.
 * A refusal must not be written into the answer to an earlier, pipelined request: it waits for its turn, and
   parsing ends.
-* Closing a socket with unread input resets it, and the client never sees the answer. So such a connection is shut for
-  writing, what still comes is thrown away for a moment, and only then it is closed.
 * A trailer field after a chunked body would be appended to the header of a request that is already being served.
 
 Refusals are whole problem+json answers with `Connection: close`. Nothing is logged: it is the client's doing.
@@ -96,17 +94,17 @@ class ProtectProtocol(WholeProtocol):
     #: Heads that need not be parsed again.
     heads: ClassVar[Heads | None] = None
 
+    transport: Polite
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._input = _IDLE
         self._all_read = False  # OVER, and the client has nothing more to say
-        self._closing = False
         self._refusal: ScoregateError | None = None
         self._head_bytes = self._unseen = self._fields = 0
         self._progress = False
         self._upgrading = False
         self._sent: Sent | None = None  # what comes now, if it is one whole request
-        self._unsent = 0
         self._idle_since_s = 0.0
         self._caller: str | None = None
         self.visit: Any = None  # what waits at the door
@@ -164,7 +162,7 @@ class ProtectProtocol(WholeProtocol):
         super().connection_lost(exc)
         self.pipeline.clear()
         # No ring is left: it would wait for the garbage collector, which comes too rarely for connections (`gateway.server`).
-        self.transport = self._raw
+        self.transport = self._raw  # type: ignore[assignment]
         self.cycle = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
@@ -204,7 +202,7 @@ class ProtectProtocol(WholeProtocol):
                     self._refuse(HeadTooLargeError())
                     return
         if self._input is _HEAD or self._unseen:
-            self._start("head", self.head_timeout_s, self._head_overdue)
+            self.start("head", self.head_timeout_s, self._head_overdue)
         elif self._input is _IDLE and self._all_answered:
             self._await_request()
 
@@ -214,7 +212,7 @@ class ProtectProtocol(WholeProtocol):
 
     def refused_at_the_door(self, answer: list[bytes], caller: str) -> None:
         """Its request was not let in: the parts of the answer, the status line first, and whose it was."""
-        if self.closing:
+        if self.transport.is_closing():
             return
         self.server_state.total_requests += 1
         self._idle_since_s = time.monotonic()
@@ -384,7 +382,7 @@ class ProtectProtocol(WholeProtocol):
 
     def _head_overdue(self) -> None:
         if self.flow.read_paused:  # the rest may long be here: we do not look, because of earlier requests
-            self._start("head", self.head_timeout_s, self._head_overdue)
+            self.start("head", self.head_timeout_s, self._head_overdue)
         elif self._input in (_IDLE, _HEAD):
             self._refuse(
                 RequestTimeoutError(f"The request's head was not whole within {self.head_timeout_s:g} seconds.")
@@ -421,7 +419,7 @@ class ProtectProtocol(WholeProtocol):
             self._caller = self.cycle.scope["state"].get("caller")
             if self._caller is not None:
                 self.crowd.belong(self, self._caller)
-        if self.closing:
+        if self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -431,7 +429,7 @@ class ProtectProtocol(WholeProtocol):
             if self._input is _IDLE:  # an idle connection keeps nothing of its last request
                 self.cycle, self.scope, self.headers, self._sent = cast("Any", ANSWERED), _NO_SCOPE, [], None
         if self._input is _BODY and self.cycle.response_complete:
-            self._start("drain", self.drain_timeout_s, self.transport.close)
+            self.start("drain", self.drain_timeout_s, self.transport.close)
 
     def _answer(self) -> None:
         error, self._refusal = self._refusal, None
@@ -449,50 +447,18 @@ class ProtectProtocol(WholeProtocol):
             self.enter(data)
         super().shutdown()
 
-    def close_politely(self) -> None:
-        """What `transport.close()` means here: at once if all input was read, else after lingering."""
-        if self._closing or self._raw.is_closing():
-            return
-        self._closing = True
-        self.visit = None
+    def end_input(self) -> bool:
+        """As `polite.Ends` says."""
         clean = self._all_read or (self._input is _IDLE and not self._unseen)
         self._input = _OVER
+        self.visit = None
         self.flow.resume_reading()
-        if clean:
-            self._raw.close()
-            self._watch_output()
-            return
-        if self._raw.can_write_eof():
-            self._raw.write_eof()
-        self._start("linger", self.linger_timeout_s, self._lingered)
-
-    @property
-    def closing(self) -> bool:
-        """Whether nothing more may be written."""
-        return self._closing or self._raw.is_closing()
-
-    def _lingered(self) -> None:
-        if self._raw.get_write_buffer_size():
-            self._watch_output()
-            self._start("linger", self.linger_timeout_s, self._lingered)
-        else:
-            self._raw.close()
+        return clean
 
     def pause_writing(self) -> None:
         """The client takes its answer slowly, or not at all."""
         super().pause_writing()
-        self._watch_output()
-
-    def _watch_output(self) -> None:
-        self._unsent = self._raw.get_write_buffer_size()
-        if self._unsent:
-            self._start("stall", self.stall_timeout_s, self._stalled)
-
-    def _stalled(self) -> None:
-        if self._raw.get_write_buffer_size() >= self._unsent:
-            self._raw.abort()
-        else:
-            self._watch_output()
+        self.transport.watch_output()
 
     # --- time
 
@@ -514,7 +480,7 @@ class ProtectProtocol(WholeProtocol):
         else:
             self.transport.close()
 
-    def _start(self, name: str, after_s: float, then: Callable[[], None]) -> None:
+    def start(self, name: str, after_s: float, then: Callable[[], None]) -> None:
         """A timer, unless it runs already."""
         if name not in self._timers:
             self._timers[name] = self.loop.call_later(after_s, self._fire, name, then)
