@@ -27,12 +27,14 @@ from typing import Any, TypeVar
 
 import msgspec
 import obstore
+import structlog
 from obstore.store import ObjectStore, from_url
 
 from scorer.core.manifest import FileEntry, Manifest, digest_of
 from shared.catalogue import Promotion
 from shared.signing import Signed, SigningError, parse
 
+log = structlog.get_logger()
 _MANIFEST = re.compile(r"models/([^/]+)/([^/]+)/manifest\.json")
 _RETRACTED = re.compile(r"models/([^/]+)/([^/]+)/retracted")
 _PROMOTED = re.compile(r"models/([^/]+)/promoted")
@@ -157,17 +159,18 @@ class Store:
         return Listing(sorted(there, key=lambda item: (item.model, item.version)), frozenset(retracted), chosen)
 
     async def _read_promotions(self, listed: Mapping[str, tuple[str, float]]) -> None:
-        """Fetch those that changed. One that cannot be understood promotes nothing: the rule decides."""
+        """Fetch those that changed. One that cannot be understood, or is too large, promotes nothing: the rule decides."""
         for model in self._promoted.keys() - listed.keys():
             del self._promoted[model]
         for model, (tag, at) in listed.items():
             if self._promoted.get(model, ("",))[0] == tag:
                 continue
             with contextlib.suppress(FileNotFoundError):  # taken back since it was listed
-                data = await self._read(f"models/{model}/promoted", _MAX_NOTE_BYTES)
                 try:
+                    data = await self._read(f"models/{model}/promoted", _MAX_NOTE_BYTES)
                     version = msgspec.json.decode(data, type=_PromotedNote).version
-                except msgspec.MsgspecError:
+                except (CorruptError, msgspec.MsgspecError) as error:
+                    log.warning("scorer.store.promotion_unreadable", model=model, error=str(error))
                     version = ""
                 self._promoted[model] = (tag, Promotion(version, at))
 

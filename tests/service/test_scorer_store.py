@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from structlog.testing import capture_logs
 
 from client.store import Store as Publisher
 from client.store import sign_package
@@ -174,6 +175,22 @@ async def test_nonsense_beside_the_models_is_no_model(published: Path, tmp_path:
     listing = await Store(published.as_uri(), tmp_path / "cache").look()
     assert [(item.model, item.version) for item in listing.found] == [("double", "1")]
     assert listing.promoted["x"].version == ""
+
+
+async def test_a_promotion_that_is_too_large_promotes_nothing_and_stops_no_other_model(
+    published: Path, tmp_path: Path
+) -> None:
+    note = published / "models" / "x" / "promoted"
+    note.parent.mkdir()
+    note.write_text(json.dumps({"version": "1", "more": "x" * 100_000}))
+    Publisher(published.as_uri()).promote("double", "1")
+    store = Store(published.as_uri(), tmp_path / "cache")
+    with capture_logs() as logs:
+        for _ in range(2):
+            listing = await store.look()
+    assert [(item.model, item.version) for item in listing.found] == [("double", "1")]
+    assert {model: promotion.version for model, promotion in listing.promoted.items()} == {"x": "", "double": "1"}
+    assert [(line["event"], line["model"]) for line in logs] == [("scorer.store.promotion_unreadable", "x")]
 
 
 # --- a full disk
