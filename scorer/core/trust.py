@@ -15,12 +15,15 @@ class UntrustedError(Exception):
     """No trusted key has signed the manifest; the message says what there is instead."""
 
 
-def check_trust(manifest: bytes, signatures: Iterable[Signed], trusted: Mapping[str, bytes]) -> str:
+def check_trust(
+    manifest: bytes, signatures: Iterable[Signed], trusted: Mapping[str, bytes], others: Iterable[str] = ()
+) -> str:
     """The id of the trusted key whose signature fits. Raises UntrustedError.
 
-    `trusted` are raw public keys by id. One good signature is enough: others may be by keys that are no longer trusted.
+    `trusted` are raw public keys by id. One good signature is enough: further ones may be by keys that are no longer trusted.
+    `others` are ids of keys whose signatures were not read, for the message.
     """
-    strangers: list[str] = []
+    strangers = list(others)
     wrong: list[str] = []
     for signed in signatures:
         if trusted.get(signed.key_id) != signed.key:

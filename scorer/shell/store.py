@@ -32,16 +32,17 @@ from obstore.store import ObjectStore, from_url
 
 from scorer.core.manifest import FileEntry, Manifest, digest_of
 from shared.catalogue import Promotion
-from shared.signing import Signed, SigningError, parse
+from shared.signing import Signed, SigningError, parse, place
 
 log = structlog.get_logger()
 _MANIFEST = re.compile(r"models/([^/]+)/([^/]+)/manifest\.json")
 _RETRACTED = re.compile(r"models/([^/]+)/([^/]+)/retracted")
 _PROMOTED = re.compile(r"models/([^/]+)/promoted")
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 _MAX_NOTE_BYTES = 64 * 1024
-_MAX_SIGNATURES = 16
+_MAX_SIGNERS = 16
 _CHUNK = 8 * 1024 * 1024
 T = TypeVar("T")
 #: One call's own patience; the next poll is the longer one. obstore's default of three minutes would hold up every other version.
@@ -80,6 +81,14 @@ class Listing:
     found: list[Found]
     retracted: frozenset[tuple[str, str]] = frozenset()
     promoted: Mapping[str, Promotion] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """Of a manifest, by the keys that were asked for; without any, some others that have signed it, by id."""
+
+    found: list[Signed]
+    strangers: tuple[str, ...] = ()
 
 
 class _Known(msgspec.Struct):
@@ -214,31 +223,44 @@ class Store:
             return None
         return data if digest_of(data) == digest else None
 
-    async def signatures(self, digest: str) -> list[Signed]:
-        """Every signature the store has of this manifest; the cached ones while it is away. Raises StoreError."""
+    async def signatures(self, digest: str, keys: Iterable[str]) -> Signatures:
+        """What these keys have signed of this manifest; the cached ones while the store is away. Raises StoreError.
+
+        Anyone who may write there may put anything there: only these keys' places are read, and what is not a signature is none.
+        """
         kept = self._cache / "signatures" / digest
         try:
-            listed = [
-                e["path"] async for batch in obstore.list(self._open(), prefix=f"signatures/{digest}") for e in batch
-            ]
-            read = [await self._read(path, _MAX_NOTE_BYTES) for path in sorted(listed)[:_MAX_SIGNATURES]]
+            read = [await self._note(place(digest, key)) for key in sorted(keys)]
             lines = [line for data in read for line in data.decode(errors="replace").splitlines()]
-        except CorruptError:
-            raise
+            strangers = () if lines else await self._signers(digest)  # fails where the whole store is not there
         except Exception as error:
             try:
-                lines = kept.read_text().splitlines()
+                lines, strangers = kept.read_text().splitlines(), ()
             except OSError:
                 raise StoreError(_first_line(error)) from error
         else:
             with contextlib.suppress(OSError):
                 kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _write_whole(kept, "\n".join(lines).encode())
-        found = []
+        found: list[Signed] = []
         for line in lines:
-            with contextlib.suppress(SigningError):  # anyone may put anything there
+            with contextlib.suppress(SigningError):
                 found += parse(line)
-        return found
+        return Signatures(found, strangers)
+
+    async def _note(self, path: str) -> bytes:
+        """A small object; nothing if it is absent, or not small."""
+        try:
+            return await self._read(path, _MAX_NOTE_BYTES)
+        except (FileNotFoundError, CorruptError):
+            return b""
+
+    async def _signers(self, digest: str) -> tuple[str, ...]:
+        """The first few keys that have a place there, for a message."""
+        async for batch in obstore.list(self._open(), prefix=f"signatures/{digest}", chunk_size=_MAX_SIGNERS):
+            names = (entry["path"].rpartition("/")[2] for entry in batch)
+            return tuple(sorted(filter(_KEY_ID.fullmatch, names)))
+        return ()
 
     async def package(self, manifest: Manifest, data: bytes, digest: str) -> Path:
         """The version's folder with every file verified. Raises StoreError, CacheError, CorruptError."""

@@ -6,15 +6,14 @@ not asked again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from scorer.core.trust import UntrustedError, check_trust
-from shared.signing import Signed, SigningError, public_keys
+from scorer.core.trust import UntrustedError
+from shared.signing import SigningError, public_keys
 
 
 class TrustedKeys:
-    """Checks that somebody trusted has signed a manifest."""
+    """Who may sign, read anew whenever it is asked."""
 
     def __init__(self, file: str) -> None:
         """Raises OSError or ValueError if the file has no usable key: with it, no version could be served."""
@@ -27,10 +26,9 @@ class TrustedKeys:
         except SigningError as error:
             raise SigningError(f"SCORER_TRUSTED_KEYS: {self._file}: {error}") from error
 
-    def check(self, manifest: bytes, signatures: Iterable[Signed]) -> str:
-        """The id of the key that signed it. Raises UntrustedError; also while the file cannot be read."""
+    def keys(self) -> dict[str, bytes]:
+        """Raw public keys by id, as the file has them now. Raises UntrustedError while it cannot be read."""
         try:
-            trusted = self._read()
+            return self._read()
         except (OSError, SigningError) as error:
             raise UntrustedError(f"the trusted keys cannot be read: {error}") from error
-        return check_trust(manifest, signatures, trusted)

@@ -25,7 +25,7 @@ from scorer.core.frames import cut, join
 from scorer.core.manifest import Manifest, ManifestError, check_names, digest_of, example_frames, parse_manifest
 from scorer.core.memory import Budget, DoesNotFitError, Need, foreseen, growth_limit
 from scorer.core.states import VersionState
-from scorer.core.trust import UntrustedError
+from scorer.core.trust import UntrustedError, check_trust
 from scorer.settings import ScorerSettings
 from scorer.shell.environment import is_reference_blas, r_environment
 from scorer.shell.memory import allowed_bytes, memory_of
@@ -266,7 +266,9 @@ class Versions:
         data = await self._store.manifest(Found(version.model, version.version, version.tag))
         version.digest = digest_of(data)
         if self._trusted is not None:
-            self._trusted.check(data, await self._store.signatures(version.digest))
+            trusted = self._trusted.keys()
+            signed = await self._store.signatures(version.digest, trusted)
+            check_trust(data, signed.found, trusted, signed.strangers)
         manifest = version.manifest = parse_manifest(data, version.model, version.version)
         example, expected = example_frames(manifest)
         folder = await self._store.package(manifest, data, version.digest)

@@ -193,6 +193,37 @@ async def test_a_promotion_that_is_too_large_promotes_nothing_and_stops_no_other
     assert [(line["event"], line["model"]) for line in logs] == [("scorer.store.promotion_unreadable", "x")]
 
 
+# --- signatures
+
+
+@pytest.mark.parametrize("junk", ["0", "large"])
+async def test_what_others_put_beside_a_signature_hides_it_from_nobody(tmp_path: Path, junk: str) -> None:
+    folder = package(tmp_path)
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key").write_bytes(key)
+    signed = sign_package(folder, tmp_path / "key")
+    digest = Publisher((tmp_path / "store").as_uri()).publish(folder).digest
+    places = tmp_path / "store" / place(digest, "")
+    for number in range(40):
+        (places / f"{junk}{number:02}").write_bytes(b"x" * (100_000 if junk == "large" else 10))
+    store = Store((tmp_path / "store").as_uri(), tmp_path / "cache")
+    assert (await store.signatures(digest, [signed.key_id, "f" * 16])).found == [signed]
+
+
+async def test_a_trusted_keys_place_with_something_too_large_has_no_signature_and_strangers_are_named(
+    tmp_path: Path,
+) -> None:
+    places = tmp_path / "store" / place("0" * 64, "")
+    places.mkdir(parents=True)
+    (places / ("a" * 16)).write_bytes(b"x" * 100_000)
+    (places / ("b" * 16)).write_bytes(b"x")
+    (places / "junk").write_bytes(b"x")
+    store = Store((tmp_path / "store").as_uri(), tmp_path / "cache")
+    signatures = await store.signatures("0" * 64, ["a" * 16])
+    assert signatures.found == []
+    assert signatures.strangers == ("a" * 16, "b" * 16)
+
+
 # --- a full disk
 
 
