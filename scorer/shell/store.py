@@ -265,11 +265,11 @@ class Store:
     async def package(self, manifest: Manifest, data: bytes, digest: str) -> Path:
         """The version's folder with every file verified. Raises StoreError, CacheError, CorruptError."""
         folder = self._packages / digest
-        if await asyncio.to_thread(_intact, folder, manifest, data):
-            return folder
         needed = [entry.sha256 for entry in manifest.files.values()]
         self._in_use.update(needed)
         try:
+            if await asyncio.to_thread(_intact, folder, manifest, data):
+                return folder
             self._make_folders()
             blobs = {name: await self._blob(name, entry) for name, entry in manifest.files.items()}
             await asyncio.to_thread(_assemble, folder, blobs, data)

@@ -279,6 +279,20 @@ async def test_a_full_disk_is_named_and_when_there_is_room_again_the_version_loa
     assert (folder / "big.R").stat().st_size == 700_000
 
 
+# --- a disk that fails
+
+
+async def test_a_cache_that_cannot_be_read_is_the_caches_failure(published: Path, tmp_path: Path) -> None:
+    store = Store(published.as_uri(), tmp_path / "cache")
+    [one] = (await store.look()).found
+    folder = await load(store, one)
+    (folder / "model.rds").unlink()
+    (folder / "model.rds").mkdir()  # read(2) fails, for root too
+    data = await store.manifest(one)
+    with pytest.raises(CacheError, match="Is a directory"):
+        await store.package(parse_manifest(data, one.model, one.version), data, digest_of(data))
+
+
 # --- publishers
 
 
