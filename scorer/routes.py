@@ -75,7 +75,7 @@ class Infer:
         """One request."""
         started = time.monotonic()
         key = (scope["path_params"]["model"], scope["path_params"]["version"])
-        code, held = "ok", 0
+        code, held, begun = "internal_error", 0, False
         headers = dict(scope["headers"])
         trace = None if self._tracing is None else self._tracing.begins(scope["headers"], started)
         try:
@@ -87,16 +87,24 @@ class Infer:
                 trace.scores(call)
             answer = await self._score(call, receive)
             if answer.refused is not None:
-                raise answer.refused
-            await self._reply(scope, send, call, answer, time.monotonic())
-            if answer.errors:
-                code = answer.errors[0].code
+                raise answer.refused  # noqa: TRY301 - one way out
+            reply = self._reply(call, answer, time.monotonic())
+            begun = True
+            await asgi.answer(scope, send, 200, *reply)
+            code = answer.errors[0].code if answer.errors else "ok"
         except ClientGoneError:
             code = "client_gone"
-            return
         except ScoregateError as error:
             code = error.code
             await send_error(send, error)
+        except asyncio.CancelledError:
+            code = "cancelled"
+            raise
+        except Exception:
+            log.exception("scorer.request.broken", request_id=_request_id(headers))
+            if begun:
+                raise
+            await send_error(send, ScoregateError())
         finally:
             self._workers.pool.release(held)
             if key not in self._workers.pool.lines:
@@ -107,14 +115,12 @@ class Infer:
                 trace.answered(key, code, started + took_s)
             self._metrics.request.observe(key, took_s)
             if code != "ok":
-                request_id = headers.get(b"x-request-id", b"").decode("latin-1")
-                known = request_id if _REQUEST_ID.fullmatch(request_id) else ""
                 log.info(
                     "scorer.request.failed",
                     code=code,
                     model=key[0],
                     version=key[1],
-                    request_id=known,
+                    request_id=_request_id(headers),
                     took_s=took_s,
                     **({} if trace is None else {"trace_id": trace.trace_id}),
                 )
@@ -185,7 +191,7 @@ class Infer:
                 self._metrics.queued.observe(call.key, max(0.0, call.started_s - call.arrived_s))
                 self._metrics.runs.observe(call.key, time.monotonic() - call.started_s)
 
-    async def _reply(self, scope: Scope, send: Send, call: Call, answer: Answer, now: float) -> None:
+    def _reply(self, call: Call, answer: Answer, now: float) -> tuple[asgi.Headers, bytes]:
         line = self._workers.pool.lines.get(call.key)
         if line is None or answer.frame is None:
             raise UnavailableError
@@ -196,7 +202,13 @@ class Infer:
             (_HEADER_LENGTH, b"%d" % head),
             (_TIMES, _times(call, now).header()),
         ]
-        await asgi.answer(scope, send, 200, headers, body)
+        return headers, body
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    """The gateway's; empty if it is none."""
+    text = headers.get(b"x-request-id", b"").decode("latin-1")
+    return text if _REQUEST_ID.fullmatch(text) else ""
 
 
 def _times(call: Call, now: float) -> Times:
