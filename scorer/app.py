@@ -53,13 +53,13 @@ _SWEEP_S = 2.0
 class Pod:
     """Everything one scorer process holds. Build it inside the running loop."""
 
-    def __init__(self, settings: ScorerSettings) -> None:
+    def __init__(self, settings: ScorerSettings, folder: RunFolder) -> None:
         """Raises OSError or ValueError where a setting names a file or folder that cannot be used."""
         self.settings = settings
         self.tokens = TokenCheck(Path(settings.gateway_keys_file))
         slots = settings.workers or allowed_cores()
-        self.folder = RunFolder(settings.run_dir)
-        run_dir = self.folder.path
+        self.folder = folder
+        run_dir = folder.path
         cache = Path(settings.cache_dir) if settings.cache_dir else run_dir / "cache"
         self.metrics = ScorerMetrics()
         self.pool = Pool(_pool_limits(settings, slots))
@@ -190,7 +190,11 @@ async def serve(settings: ScorerSettings) -> int:
     processes.become_subreaper()
     data = serving.listen(settings.host, settings.port)
     internal = serving.listen(settings.internal_host, settings.internal_port)
-    pod = Pod(settings)
+    with RunFolder(settings.run_dir) as folder:  # removed after a failed start, too
+        return await _run(Pod(settings, folder), data, internal)
+
+
+async def _run(pod: Pod, data: socket.socket, internal: socket.socket) -> int:
     if pod.tracing is not None:
         pod.tracing.tracer.start()
     log.info("scorer.starting", slots=pod.pool.limits.slots)
@@ -200,8 +204,8 @@ async def serve(settings: ScorerSettings) -> int:
             (pod.data_app, data),
             (pod.internal_app, internal),
             on_drain=pod.drain,
-            drain_delay_s=settings.drain_delay_s,
-            drain_s=settings.drain_s,
+            drain_delay_s=pod.settings.drain_delay_s,
+            drain_s=pod.settings.drain_s,
             background=(pod.poll_store(), pod.tick()),
             http=WholeProtocol,
         )

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scorer.shell.processes import YIELDING
 from tests.service.scorer_models import DOUBLE, HOSTILE, SLOW
@@ -455,8 +458,16 @@ def test_the_cache_is_used_again_and_what_was_damaged_in_it_is_not(tmp_path: Pat
 def test_a_mistake_at_the_start_is_said_in_a_line_and_exits_2(
     tmp_path: Path, changes: dict[str, str], says: str
 ) -> None:
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SCORER_STORE_URL": tmp_path.as_uri()}
-    done = subprocess.run(
+    done = started(tmp_path, **changes)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def started(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    """A scorer that is expected to end at once."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SCORER_STORE_URL": folder.as_uri()}
+    return subprocess.run(
         [sys.executable, "-m", "scorer"],
         env=environment | {"SCORER_GATEWAY_KEYS_FILE": "/k", "SCORER_PORT": "0", "SCORER_INTERNAL_PORT": "0"} | changes,
         capture_output=True,
@@ -464,9 +475,18 @@ def test_a_mistake_at_the_start_is_said_in_a_line_and_exits_2(
         timeout=30,
         check=False,
     )
-    assert done.returncode == 2, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+
+
+def test_a_start_that_fails_leaves_no_run_folder(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "keys.pem").write_bytes(key)
+    (tmp_path / "trusted.pem").write_text("no key")
+    files = {"SCORER_GATEWAY_KEYS_FILE": "keys.pem", "SCORER_TRUSTED_KEYS": "trusted.pem"}
+    with tempfile.TemporaryDirectory(prefix="sgt-", dir="/tmp") as folders:  # a short name, for the sake of sockets
+        done = started(tmp_path, SCORER_RUN_DIR=folders, **{name: str(tmp_path / file) for name, file in files.items()})
+        assert done.returncode == 2
+        assert "SCORER_TRUSTED_KEYS: " in done.stderr
+        assert list(Path(folders).iterdir()) == []
 
 
 def test_without_r_each_version_says_so(tmp_path: Path) -> None:
