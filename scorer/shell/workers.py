@@ -302,6 +302,9 @@ class Workers:
             log.warning("scorer.worker.not_started", model=process.key, pid=process.pid, error=str(error))
             self.end(process.number, Cause.NOT_STARTED)
             return
+        if process.number not in self.processes:
+            process.connection.close()  # it died meanwhile
+            return
         # A death is seen by its pidfd within milliseconds; what is still there after that is not, but is of no use.
         process.connection.on_lost = lambda: self._loop.call_later(_LOST_GRACE_S, self._lost, process)
         if process.timer is not None:
@@ -311,8 +314,11 @@ class Workers:
         self._metrics.fork.observe(took_s)
         process.resident_bytes = processes.resident_bytes(process.pid) if process.pid is not None else 0
         process.zygote.misses = 0
-        log.info("scorer.worker.ready", model=process.key[0], version=process.key[1], pid=process.pid, took_s=took_s)
         self.perform(self.pool.worker_ready(process.number, now))
+        worker = self.pool.workers.get(process.number)
+        if worker is None or worker.state is WorkerState.ENDING:
+            return  # told to end while it was being connected to: it makes no version ready
+        log.info("scorer.worker.ready", model=process.key[0], version=process.key[1], pid=process.pid, took_s=took_s)
         self.on_ready(process.key)
 
     def _lost(self, process: Process) -> None:
