@@ -187,6 +187,7 @@ def _starlette(routes: list[Route]) -> Starlette:
 
 async def serve(settings: ScorerSettings) -> int:
     """Run the pod until SIGTERM or SIGINT; the exit code."""
+    processes.become_unreadable()
     processes.become_subreaper()
     data = serving.listen(settings.host, settings.port)
     internal = serving.listen(settings.internal_host, settings.internal_port)

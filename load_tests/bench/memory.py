@@ -43,6 +43,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devkit import r
+from load_tests.bench.processes import pss_mib
 from shared import internal_token
 from shared.deadline import DEADLINE_HEADER, MAX_TIMEOUT_MS
 from shared.messages import HEADER_LENGTH, encode_request
@@ -79,14 +80,7 @@ def family(root: int) -> list[int]:
 
 def pss_bytes(root: int) -> float:
     """PSS of a process and all that descend from it."""
-    total = 0
-    for pid in family(root):
-        try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total * 1024
+    return sum(pss_mib(pid) for pid in family(root)) * 1024**2
 
 
 def package(kind: str, size: str, cache: Path) -> Path:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _CRASH_SIGNALS = sum(1 << (number - 1) for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 #: Niceness: a weight of 110 where others have 1024 (sched(7)). Not the least, for who is slow for a good reason is to end, too.
@@ -38,9 +38,21 @@ rm -rf -- "$2"
 
 def become_subreaper() -> None:
     """Orphans among our descendants become our children. Linux only; raises OSError."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
+
+
+def become_unreadable() -> None:
+    """Nobody but root reads our environment or memory any more, or traces us: R workers run model code as our own user.
+
+    A program that we start is readable again (prctl(2)), so its environment must hold nothing of ours. Linux only; raises OSError.
+    """
+    _prctl(_PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE")
+
+
+def _prctl(option: int, value: int, name: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({name})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,7 @@ class Guard:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath)},  # model code can read it
         )
 
     @property

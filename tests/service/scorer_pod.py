@@ -93,8 +93,10 @@ class Scorer:
         folder: Path,
         store: Path | str,
         environment: Mapping[str, str] | None = None,
+        user: int | None = None,
         **settings: str | int | float,
     ) -> None:
+        """`user`: as whom it runs, which takes a root; ourselves if not given."""
         self.key = Ed25519PrivateKey.generate()
         self.keys_file = folder / "keys.pem"
         self.trust(self.key)
@@ -121,6 +123,9 @@ class Scorer:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -248,6 +253,7 @@ def scorer(
     *models: Model,
     url: str | None = None,
     environment: Mapping[str, str] | None = None,
+    user: int | None = None,
     **settings: str | int | float,
 ) -> Iterator[Scorer]:
     """A scorer with these models in its store (`folder/store`, or another by `url`), not waited for."""
@@ -257,7 +263,7 @@ def scorer(
     for model in models:
         model.publish(store)
     r.install_library()
-    running = Scorer(folder, url or store, environment, **settings)
+    running = Scorer(folder, url or store, environment, user, **settings)
     try:
         yield running
     finally:
