@@ -43,7 +43,7 @@ class ScorerMetrics:
             registry=self.registry,
         )
         self.load = Histogram(
-            "scorer_load_seconds", "From the files of a version to its first worker", registry=self.registry,
+            "scorer_load_seconds", "From finding a version to the order of its first worker", registry=self.registry,
             buckets=(0.5, 1, 2, 4, 8, 15, 30, 60, 120),
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ from gateway.core.claims import Reason
 from gateway.core.findings import CODES
 from gateway.core.policy_file import read_policy
 from gateway.metrics import Metrics
+from scorer.core.effects import Cause
 from scorer.core.limits import PoolLimits
 from scorer.core.pool import Pool
 from scorer.shell.metrics import ScorerMetrics
@@ -196,6 +197,11 @@ def test_every_metric_is_in_the_reference_with_its_kind_and_no_other() -> None:
         assert len(row) == 5, name
         assert row[3], f"{name} has no unit"
         assert row[4], f"{name} has no meaning"
+
+
+def test_every_cause_of_a_workers_end_is_in_the_reference() -> None:
+    [row] = [row for row in rows("metrics.md") if row[0] == "`scorer_workers_ended_total`"]
+    assert set(Cause) <= set(re.findall(r"`(\w+)`", row[4]))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
