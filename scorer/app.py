@@ -23,7 +23,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from scorer.core.effects import Answer
 from scorer.core.limits import PoolLimits
 from scorer.core.pool import Pool
 from scorer.core.upkeep import UpkeepLimits
@@ -73,7 +72,7 @@ class Pod:
             file_bytes=settings.worker_file_mib * 1024 * 1024,
             answer_bytes=4 * settings.max_body_bytes,
         )
-        self.workers = Workers(self.pool, limits, self.metrics, _deliver)
+        self.workers = Workers(self.pool, limits, self.metrics, deliver)
         pod = settings.pod_name or socket.gethostname()
         store = Store(settings.store_url, cache)
         self.versions = Versions(settings, store, self.workers, self.metrics, run_dir, slots, pod)
@@ -169,10 +168,6 @@ def call_tracing(settings: ScorerSettings) -> CallTracing | None:
     from scorer.shell.tracing import CallTracing  # noqa: PLC0415
 
     return CallTracing(tracer)
-
-
-def _deliver(answer: Answer) -> None:
-    deliver(answer)
 
 
 def _starlette(routes: list[Route]) -> Starlette:

@@ -23,15 +23,6 @@ class Deadline:
 
     at_s: float
 
-    @classmethod
-    def after_ms(cls, now: float, timeout_ms: float) -> Deadline:
-        """The moment `timeout_ms` milliseconds from `now`."""
-        return cls(now + timeout_ms / 1000)
-
-    def left_s(self, now: float) -> float:
-        """Seconds left, never negative."""
-        return max(0.0, self.at_s - now)
-
     def inner_ms(self, now: float) -> int:
         """Whole milliseconds to give the next hop; 0 means there is no time to ask it."""
         return max(0, int((self.at_s - now) * 1000) - HOP_RESERVE_MS)

@@ -54,11 +54,6 @@ class Budget:
     own_bytes: float = 0.0
     held: dict[tuple[str, str], Need] = field(default_factory=dict)
 
-    @property
-    def reserved_bytes(self) -> float:
-        """Of all versions together."""
-        return sum(need.bytes for need in self.held.values())
-
     def reserve(self, key: tuple[str, str], need: Need) -> None:
         """Hold this for the version instead of what it held. Raises DoesNotFitError, and then it holds what it held."""
         others = {name: held for name, held in self.held.items() if name != key}

@@ -49,7 +49,6 @@ class Zygote:
         self.key = key
         self.folder = folder
         self.warnings: list[str] = []
-        self.r_version = ""
         self.blas = ""
         self.closed = False
         self.misses = 0  # orders in a row that did not become a worker
@@ -71,7 +70,7 @@ class Zygote:
         self._guard = Guard(self.pid, folder)
         self._loaded: asyncio.Future[None] = self._loop.create_future()
         self.gone: asyncio.Future[Death] = self._loop.create_future()  # done when its death was seen
-        self._warmed: asyncio.Future[float] | None = None
+        self._warmed: asyncio.Future[None] | None = None
         self._on_death = on_death
         self._watched = Watched(self.pid, self._died)
         assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
@@ -105,15 +104,12 @@ class Zygote:
         except TimeoutError as error:
             raise ZygoteError(f"R did not load the model within {timeout_s:g} s") from error
 
-    async def warm(self, example: tuple[int, Path], more: tuple[int, Path], timeout_s: float) -> float:
-        """Have it predict its own example, and that in more rows: rows, and a file with the frame, of each.
-
-        Returns milliseconds of a warm call.
-        """
+    async def warm(self, example: tuple[int, Path], more: tuple[int, Path], timeout_s: float) -> None:
+        """Have it predict its own example, and that in more rows: rows, and a file with the frame, of each."""
         self._warmed = self._loop.create_future()
         self._order("warm", *(str(part) for frame in (example, more) for part in frame))
         try:
-            return await asyncio.wait_for(self._warmed, timeout_s)
+            await asyncio.wait_for(self._warmed, timeout_s)
         except TimeoutError as error:
             raise ZygoteError(f"the zygote did not score its example within {timeout_s:g} s") from error
 
@@ -161,12 +157,12 @@ class Zygote:
             self.warnings = [*self.warnings, " ".join(rest)][-20:]
             log.warning("scorer.zygote.warning", pid=self.pid, warning=" ".join(rest))
         elif word == "loaded" and not self._loaded.done():
-            self.r_version, self.blas = (*rest, "", "")[:2]
+            self.blas = (*rest, "", "")[1]
             self._loaded.set_result(None)
         elif word == "failed":
             self._fail(ZygoteError(" ".join(rest), transient=False))
         elif word == "warmed" and self._warmed is not None and not self._warmed.done():
-            self._warmed.set_result(float(rest[0]))
+            self._warmed.set_result(None)
         elif word in {"forked", "listening"} and rest and (listener := self._listeners.get(rest[0])) is not None:
             listener(word, rest[1:])
 
