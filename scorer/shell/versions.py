@@ -22,16 +22,18 @@ from scorer.core import selftest
 from scorer.core.calls import Key
 from scorer.core.catalogue import Version, absent, render, settled, wanted
 from scorer.core.frames import cut, join
+from scorer.core.listing import Found
 from scorer.core.manifest import Manifest, ManifestError, check_names, digest_of, example_frames, parse_manifest
 from scorer.core.memory import Budget, DoesNotFitError, Need, foreseen, growth_limit
 from scorer.core.states import VersionState
 from scorer.core.trust import UntrustedError, check_trust
 from scorer.settings import ScorerSettings
+from scorer.shell.cache import CacheError, CorruptError
 from scorer.shell.environment import is_reference_blas, r_environment
 from scorer.shell.memory import allowed_bytes, memory_of
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.processes import Death
-from scorer.shell.store import CacheError, CorruptError, Found, Store, StoreError
+from scorer.shell.store import Store, StoreError
 from scorer.shell.throw_away import ThrowAway
 from scorer.shell.trust import TrustedKeys
 from scorer.shell.worker import rows_of
@@ -128,7 +130,7 @@ class Versions:
             if self.store_error != str(error):
                 log.warning("scorer.store.unreachable", error=str(error))
             self.store_error = str(error)
-            cached = None if self.versions else self._store.cached()
+            cached = None if self.versions else self._store.cache.listing()
             if cached is None:
                 return
             log.warning("scorer.store.cached", versions=len(cached.found), effect="what is cached is served")
@@ -137,7 +139,7 @@ class Versions:
             if not self._listed:
                 self._listed = True
                 if not self.versions:
-                    self._store.prune()
+                    self._store.cache.prune()
             if self.store_error is not None:  # back: what could not be fetched need not wait for its pause
                 self.retry()
             self.store_error = None
@@ -207,7 +209,7 @@ class Versions:
                 if (zygote := self._workers.zygotes.pop(key, None)) is not None:
                     zygote.close()
                 del self.versions[key]
-                self._store.forget(version.digest)
+                self._store.cache.forget(version.digest)
                 self._budget.release(key)
                 self._changed()
 

@@ -23,8 +23,10 @@ from structlog.testing import capture_logs
 from client.store import Store as Publisher
 from client.store import sign_package
 from devkit import r
+from scorer.core.listing import Found
 from scorer.core.manifest import digest_of, parse_manifest
-from scorer.shell.store import CacheError, CorruptError, Found, Store, StoreError
+from scorer.shell.cache import CacheError, CorruptError
+from scorer.shell.store import Store, StoreError
 from shared.signing import parse, place
 from tests.service.scorer_models import DOUBLE
 from tests.service.scorer_pod import ROOT
@@ -111,7 +113,7 @@ async def test_the_folder_of_a_version_that_has_gone_meanwhile_goes_at_the_next_
     shutil.rmtree(published / "models" / "double" / "2")
     again = Store(published.as_uri(), tmp_path / "cache")
     await again.look()
-    again.prune()
+    again.cache.prune()
     assert one.exists()
     assert not two.exists()
     assert len(list((tmp_path / "cache" / "blobs").iterdir())) == 2
@@ -119,7 +121,7 @@ async def test_the_folder_of_a_version_that_has_gone_meanwhile_goes_at_the_next_
 
 async def test_while_the_store_is_away_the_cache_says_what_it_has(published: Path, tmp_path: Path) -> None:
     store = Store(published.as_uri(), tmp_path / "cache")
-    assert store.cached() is None
+    assert store.cache.listing() is None
     Publisher(published.as_uri()).promote("double", "1")
     [one] = (await store.look()).found
     await load(store, one)
@@ -127,12 +129,12 @@ async def test_while_the_store_is_away_the_cache_says_what_it_has(published: Pat
     again = Store(published.as_uri(), tmp_path / "cache")
     with pytest.raises(StoreError, match="filesystem root"):
         await again.look()
-    cached = again.cached()
+    cached = again.cache.listing()
     assert cached is not None
     assert cached.found == [one]
     assert cached.promoted["double"].version == "1"
     await load(again, one)
-    assert Store((tmp_path / "other").as_uri(), tmp_path / "cache").cached() is None
+    assert Store((tmp_path / "other").as_uri(), tmp_path / "cache").cache.listing() is None
 
 
 # --- damage in the store
