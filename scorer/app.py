@@ -33,10 +33,11 @@ from scorer.shell import processes
 from scorer.shell.environment import allowed_cores
 from scorer.shell.keys import TokenCheck
 from scorer.shell.metrics import ScorerMetrics
+from scorer.shell.process import WorkerLimits
 from scorer.shell.run_folder import RunFolder
 from scorer.shell.store import Store
 from scorer.shell.versions import Versions
-from scorer.shell.workers import WorkerLimits, Workers
+from scorer.shell.workers import Workers
 from shared import serving
 from shared.http_server import WholeProtocol
 from shared.tracing_settings import tracer_of

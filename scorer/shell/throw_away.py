@@ -5,35 +5,63 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from scorer.core.frames import join
+from scorer.shell.process import WorkerLimits
 from scorer.shell.processes import Death, Watched
 from scorer.shell.worker import WorkerConnection, prediction
-from scorer.shell.zygote import ZygoteError
+from scorer.shell.zygote import Zygote, ZygoteError
 from shared.http_client import LostError, Reply
 from shared.wire import Frame
 
 
 class ThrowAway:
-    """A worker for the self-test. `close` kills it."""
+    """Made by `forked`. `close` kills it."""
 
-    def __init__(self, folder: Path, known: set[ThrowAway], limit: Callable[[int], None]) -> None:
+    def __init__(self, folder: Path, known: set[ThrowAway], limits: WorkerLimits) -> None:
         self.folder = folder
-        self._limit = limit
+        self._limits = limits
         self._known = known
         known.add(self)
         self.connection: WorkerConnection | None = None
         self.watched: Watched | None = None
         self.listening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @classmethod
+    async def forked(
+        cls, zygote: Zygote, number: int, limits: WorkerLimits, known: set[ThrowAway], timeout_s: float
+    ) -> ThrowAway:
+        """Fork one under a number that nothing else has. Raises ZygoteError if it does not come to listen.
+
+        It is in `known` until its death was seen.
+        """
+        folder = zygote.folder / f"t{-number}"
+        folder.mkdir(mode=0o700)
+        test = cls(folder, known, limits)
+        try:
+            zygote.fork(number, folder, test.heard)
+            async with asyncio.timeout(timeout_s):
+                either: set[asyncio.Future[Any]] = {test.listening, zygote.gone}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                test.connection = await WorkerConnection.to_socket(folder / "s", limits.answer_bytes)
+        except (TimeoutError, OSError) as error:
+            test.close()
+            raise ZygoteError("a fork of the zygote did not come to listen") from error
+        except BaseException:
+            test.close()
+            raise
+        finally:
+            zygote.forget(number)
+        return test
+
     def heard(self, word: str, rest: list[str]) -> None:
         """News from the zygote."""
         if word == "forked":
             with contextlib.suppress(OSError):
                 self.watched = Watched(int(rest[0]), self._died)
-                self._limit(self.watched.pid)
+                self._limits.set_on(self.watched.pid)
         elif not self.listening.done():
             self.listening.set_result(None)
 

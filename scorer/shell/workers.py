@@ -7,18 +7,11 @@ effects; `perform` does each at once and feeds what follows from it back.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import random
-import resource
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -28,8 +21,10 @@ from scorer.core.frames import cut, join
 from scorer.core.pool import Pool
 from scorer.core.states import WorkerState
 from scorer.shell import processes
-from scorer.shell.memory import Memory, memory_of
+from scorer.shell.memory import Memory
+from scorer.shell.memory_watch import MemoryWatch, far_too_large
 from scorer.shell.metrics import ScorerMetrics
+from scorer.shell.process import Process, WorkerLimits
 from scorer.shell.processes import Death, Plight, Watched
 from scorer.shell.throw_away import ThrowAway
 from scorer.shell.worker import WorkerConnection, rows_of
@@ -38,59 +33,9 @@ from shared.http_client import LostError, Reply
 from shared.wire import Frame, WireError
 
 log = structlog.get_logger()
-_MIB = 1024 * 1024
 _LOST_GRACE_S = 0.1
-_ZYGOTES_EVERY_S = 10.0
 _CHILDREN_EVERY_S = 1.0
-_WEIGHED_EVERY_S = 0.01
-# Too large to wait for the measurement of private memory: so many times what a worker may grow, and at least so much.
-_FAR_TOO_LARGE, _FAR_TOO_LARGE_BYTES = 4, 256 * _MIB
-
 _CAUSES = {Plight.STOPPED: Cause.STOPPED, Plight.CRASHING: Cause.CRASHED}
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLimits:
-    """What one worker may use, and for how long."""
-
-    start_s: float
-    predict_s: float
-    grace_s: float
-    ping_s: float
-    headroom_bytes: int
-    file_bytes: int
-    answer_bytes: int
-
-
-@dataclass(slots=True, eq=False)
-class Process:
-    """A forked worker as a process and a socket."""
-
-    number: int
-    key: Key
-    zygote: Zygote
-    folder: Path
-    watched: Watched | None = None
-    connection: WorkerConnection | None = None
-    timer: asyncio.TimerHandle | None = None
-    ordered_s: float = 0.0
-    last_ping_s: float = 0.0
-    memory: Memory | None = None
-    plight: Plight | None = None  # at the last look
-    children_s: float = 0.0  # when its children were looked for
-    resident_bytes: int = 0  # when it came to listen
-    weighed_s: float = 0.0  # when that was looked at again
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-    @property
-    def pid(self) -> int | None:
-        """None until the zygote has told it."""
-        return self.watched.pid if self.watched else None
-
-    @property
-    def socket(self) -> Path:
-        """Where it listens."""
-        return self.folder / "s"
 
 
 class Workers:
@@ -114,10 +59,8 @@ class Workers:
         self._throw_away = 0
         self.started: set[Zygote] = set()  # every zygote that has something left: one that loads, or only its workers
         self.tests: set[ThrowAway] = set()
-        self._reader: Executor = ThreadPoolExecutor(1, "memory")
-        self._zygotes_read_s = 0.0
-        self._zygote_memory: dict[Zygote, Memory] = {}
-        metrics.watch_memory(self.memory)
+        self._memory = MemoryWatch()
+        metrics.watch_memory(self._held)
 
     def perform(self, effects: Iterable[Effect]) -> None:
         """Do what the pool decided, and what follows from it."""
@@ -148,9 +91,7 @@ class Workers:
         """A few times a second: what the pool put off, pings of idle workers, zygotes that are done."""
         now = time.monotonic()
         self.perform(self.pool.tick(now))
-        if now - self._zygotes_read_s >= _ZYGOTES_EVERY_S:
-            self._zygotes_read_s = now
-            self._read_zygotes()
+        self._memory.tick(self.started, now)
         in_use = {process.zygote for process in self.processes.values()} | set(self.zygotes.values())
         for zygote in [z for z in self.started if not z.alive and z not in in_use]:
             zygote.close()
@@ -173,22 +114,6 @@ class Workers:
         if worker is not None and worker.state is WorkerState.IDLE and self._left_children(process, now):
             self.perform(self.pool.retire_worker(process.number, now))
 
-    def _far_too_large(self, process: Process) -> bool:
-        """Whether it leaks so fast that the next measurement would come late. Resident memory costs a look of 20
-        microseconds, once in 10 ms; what it shared with the zygote when it was forked is in it from the start."""
-        line = self.pool.lines.get(process.key)
-        now = time.monotonic()
-        if (
-            line is None
-            or process.pid is None
-            or not process.resident_bytes
-            or now - process.weighed_s < _WEIGHED_EVERY_S
-        ):
-            return False
-        process.weighed_s = now
-        grown = processes.resident_bytes(process.pid) - process.resident_bytes
-        return grown > max(_FAR_TOO_LARGE_BYTES, _FAR_TOO_LARGE * line.growth_bytes)
-
     def _left_children(self, process: Process, now: float) -> bool:
         """Whether model code has left processes running, looked for once a second: the worker is replaced, they are swept."""
         if process.pid is None or now - process.children_s < _CHILDREN_EVERY_S:
@@ -199,16 +124,8 @@ class Workers:
             log.info("scorer.worker.has_children", model=process.key[0], version=process.key[1], pid=process.pid)
         return bool(left)
 
-    def memory(self) -> Iterable[tuple[Key, str, Memory]]:
-        """Version, process and what it held when it was read last: `zygote`, or a number among the version's workers."""
-        places: dict[Key, int] = {}
-        for process in sorted(self.processes.values(), key=lambda p: p.number):
-            if process.memory is not None:
-                place = places[process.key] = places.get(process.key, -1) + 1
-                yield process.key, str(place), process.memory
-        for zygote in self.zygotes.values():
-            if (memory := self._zygote_memory.get(zygote)) is not None:
-                yield zygote.key, "zygote", memory
+    def _held(self) -> Iterable[tuple[Key, str, Memory]]:
+        return self._memory.held(self.processes.values(), self.zygotes.values())
 
     def pids(self) -> set[int]:
         """Every child that is ours by intent: workers, self-tests, zygotes, their guards."""
@@ -218,17 +135,12 @@ class Workers:
 
     # memory
 
-    def _read(self, pid: int, then: Callable[[Memory | None], None]) -> None:
-        """Read a process's memory in a thread; `then` is called in the loop."""
-        reading = self._loop.run_in_executor(self._reader, memory_of, pid)
-        reading.add_done_callback(lambda done: None if done.cancelled() else then(done.result()))
-
     def _measure(self, number: int) -> None:
         process = self.processes.get(number)
         if process is None or process.pid is None:
             self._loop.call_soon(self._measured, number, None)
         else:
-            self._read(process.pid, lambda memory: self._measured(number, memory))
+            self._memory.read(process.pid, lambda memory: self._measured(number, memory))
 
     def _yield(self, number: int) -> None:
         process = self.processes.get(number)
@@ -242,16 +154,6 @@ class Workers:
             process.memory = memory
         private = None if memory is None else memory.private_bytes
         self.perform(self.pool.measured(number, private, time.monotonic()))
-
-    def _read_zygotes(self) -> None:
-        self._zygote_memory = {z: m for z, m in self._zygote_memory.items() if z in self.started}
-        for zygote in self.started:
-            if zygote.alive:
-                self._read(zygote.pid, functools.partial(self._weighed, zygote))
-
-    def _weighed(self, zygote: Zygote, memory: Memory | None) -> None:
-        if memory is not None and zygote in self.started:
-            self._zygote_memory[zygote] = memory
 
     # one worker's life
 
@@ -286,7 +188,7 @@ class Workers:
             except (OSError, ValueError, IndexError):
                 self._gone(process.number, Death())
                 return
-            self._set_limits(process.watched.pid)
+            self._limits.set_on(process.watched.pid)
             if process.number not in self.processes:  # was to end before it had begun
                 process.watched.kill()
                 process.zygote.forget(process.number)
@@ -374,16 +276,6 @@ class Workers:
         outside = cause is Cause.DIED and death.signal == signal.SIGKILL
         self.perform(self.pool.worker_gone(number, time.monotonic(), how=how, outside=outside, jitter=jitter))
 
-    def _set_limits(self, pid: int) -> None:
-        limits = self._limits
-        with contextlib.suppress(OSError, ValueError):
-            resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
-            if limits.headroom_bytes:
-                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
-                most = pages * resource.getpagesize() + limits.headroom_bytes
-                resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
-
     # predictions and pings
 
     def _send(self, number: int, run: Run) -> None:
@@ -413,7 +305,8 @@ class Workers:
         renew = b"x-renew" in reply.headers
         self.perform(self.pool.run_done(process.number, self._result(run, reply), now, retire=retire, renew=renew))
         # After the answer, which need not wait for it; a run that it has been given meanwhile is its last.
-        if self._far_too_large(process):
+        line = self.pool.lines.get(process.key)
+        if line is not None and far_too_large(process, line.growth_bytes, time.monotonic()):
             self.perform(self.pool.retire_worker(process.number, now))
 
     def _result(self, run: Run, reply: Reply) -> Frame | Failure:
@@ -442,30 +335,10 @@ class Workers:
 
         process.connection.ping(ponged)
 
-    # the self-test's own worker, which no call ever reaches
-
     async def throw_away(self, zygote: Zygote, timeout_s: float) -> ThrowAway:
-        """A fork for the self-test. Raises ZygoteError if it does not come to listen."""
+        """A fork for the self-test, which no call ever reaches. Raises ZygoteError if it does not come to listen."""
         self._throw_away -= 1
-        number = self._throw_away
-        folder = zygote.folder / f"t{-number}"
-        folder.mkdir(mode=0o700)
-        test = ThrowAway(folder, self.tests, self._set_limits)
-        try:
-            zygote.fork(number, folder, test.heard)
-            async with asyncio.timeout(timeout_s):
-                either: set[asyncio.Future[Any]] = {test.listening, zygote.gone}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                test.connection = await WorkerConnection.to_socket(folder / "s", self._limits.answer_bytes)
-        except (TimeoutError, OSError) as error:
-            test.close()
-            raise ZygoteError("a fork of the zygote did not come to listen") from error
-        except BaseException:
-            test.close()
-            raise
-        finally:
-            zygote.forget(number)
-        return test
+        return await ThrowAway.forked(zygote, self._throw_away, self._limits, self.tests, timeout_s)
 
 
 def _nothing() -> None:

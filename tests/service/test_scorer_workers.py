@@ -13,7 +13,8 @@ from scorer.core.effects import Answer, Cause
 from scorer.core.limits import PoolLimits
 from scorer.core.pool import Pool
 from scorer.shell.metrics import ScorerMetrics
-from scorer.shell.workers import WorkerLimits, Workers
+from scorer.shell.process import WorkerLimits
+from scorer.shell.workers import Workers
 from shared.cost import Cost
 from shared.signature import Field, Signature, Type
 
