@@ -9,7 +9,6 @@ A version that leaves the store drains. A zygote that dies is loaded anew beside
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import shutil
@@ -18,10 +17,8 @@ from pathlib import Path
 
 import structlog
 
-from scorer.core import selftest
 from scorer.core.calls import Key
 from scorer.core.catalogue import Version, absent, render, settled, wanted
-from scorer.core.frames import cut, join
 from scorer.core.listing import Found
 from scorer.core.manifest import Manifest, ManifestError, check_names, digest_of, example_frames, parse_manifest
 from scorer.core.memory import Budget, DoesNotFitError, Need, foreseen, growth_limit
@@ -29,27 +26,20 @@ from scorer.core.states import VersionState
 from scorer.core.trust import UntrustedError, check_trust
 from scorer.settings import ScorerSettings
 from scorer.shell.cache import CacheError, CorruptError
-from scorer.shell.environment import is_reference_blas, r_environment
+from scorer.shell.environment import r_environment
 from scorer.shell.memory import allowed_bytes, memory_of
 from scorer.shell.metrics import ScorerMetrics
 from scorer.shell.processes import Death
+from scorer.shell.self_test import RefusedError, prove, warm
 from scorer.shell.store import Store, StoreError
-from scorer.shell.throw_away import ThrowAway
 from scorer.shell.trust import TrustedKeys
-from scorer.shell.worker import rows_of
 from scorer.shell.workers import Workers
 from scorer.shell.zygote import Zygote, ZygoteError
 from shared.catalogue import Promotion
 from shared.cost import Cost
-from shared.wire import Frame, WireError, tensor_specs
+from shared.wire import Frame, WireError
 
 log = structlog.get_logger()
-#: Calls with which a zygote warms up, and rows of the larger ones: what gateways send together.
-_WARM_CALLS, _MORE_ROWS = 6, 64
-
-
-class RefusedError(Exception):
-    """The version is not served; the message is the reason that is reported."""
 
 
 class Versions:
@@ -291,6 +281,19 @@ class Versions:
             raise
         self._serve(version, manifest, zygote)
 
+    async def _prove(
+        self, version: Version, manifest: Manifest, zygote: Zygote, example: Frame, expected: Frame
+    ) -> None:
+        load_s, predict_s = self._settings.max_load_s, self._settings.max_predict_s
+        test = await self._workers.throw_away(zygote, load_s)
+        proof = await prove(test, zygote, manifest, example, expected, min(load_s, predict_s))
+        version.close, version.batchable, version.batchable_reason = (
+            proof.close,
+            proof.batchable,
+            proof.batchable_reason,
+        )
+        await warm(zygote, manifest, example, batched=proof.batchable, predict_s=predict_s, most_s=load_s)
+
     async def _reserve(self, version: Version, need: Need) -> None:
         """Hold memory for it. Raises DoesNotFitError."""
         own = await asyncio.to_thread(memory_of, os.getpid())
@@ -403,56 +406,6 @@ class Versions:
 
     def _changed(self) -> None:
         self._catalogue = None
-
-    # the self-test
-
-    async def _prove(
-        self, version: Version, manifest: Manifest, zygote: Zygote, example: Frame, expected: Frame
-    ) -> None:
-        """Reproduce the example in a throw-away fork, then in all sizes; then let the zygote warm itself up with it."""
-        settings = self._settings
-        test = await self._workers.throw_away(zygote, settings.max_load_s)
-        try:
-            answered = await self._score(test, manifest, example)
-            verdict = selftest.reproduces(manifest.signature.outputs, expected, answered)
-            if not verdict.reproduced:
-                raise RefusedError(f"self-test: {verdict.reason}")
-            version.close = verdict.close
-            reason = manifest.batchable_reason if not manifest.batchable else await self._disagrees(
-                test, manifest, zygote, example, answered
-            )  # fmt: skip
-            version.batchable = manifest.batchable and reason is None
-            version.batchable_reason = reason
-        finally:
-            test.close()
-        more = selftest.plan(manifest.signature.inputs, example, _MORE_ROWS)[0] if version.batchable else example
-        files = zygote.folder / "example", zygote.folder / "more"
-        for file, frame in zip(files, (example, more), strict=True):
-            file.write_bytes(join(frame))
-        # What takes longer here than a prediction may hangs, and is tried again in a new process.
-        within_s = min(settings.max_load_s, _WARM_CALLS * settings.max_predict_s)
-        await zygote.warm((example.rows, files[0]), (more.rows, files[1]), within_s)
-        for file in files:
-            with contextlib.suppress(OSError):
-                file.unlink()
-
-    async def _disagrees(
-        self, test: ThrowAway, manifest: Manifest, zygote: Zygote, example: Frame, answered: Frame
-    ) -> str | None:
-        if not is_reference_blas(zygote.blas):
-            return f"R uses {zygote.blas or 'an unknown BLAS'}, whose answers may depend on the batch"
-        for size in selftest.SIZES:
-            pieces = selftest.plan(manifest.signature.inputs, example, size)
-            answers = [await self._score(test, manifest, piece) for piece in pieces]
-            if (reason := selftest.disagreement(manifest.signature.outputs, answered, size, answers)) is not None:
-                return reason
-        return None
-
-    async def _score(self, test: ThrowAway, manifest: Manifest, frame: Frame) -> Frame:
-        reply = await test.score(frame, min(self._settings.max_load_s, self._settings.max_predict_s))
-        if reply.status != 200:
-            raise RefusedError(f"self-test: {reply.body.decode(errors='replace')[:500]}")
-        return cut(tensor_specs(manifest.signature.outputs), rows_of(reply), reply.body)
 
     # the end
 
