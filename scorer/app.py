@@ -27,7 +27,9 @@ from scorer.core.limits import PoolLimits
 from scorer.core.pool import Pool
 from scorer.core.upkeep import UpkeepLimits
 from scorer.middleware import InternalToken
-from scorer.routes import Dispatch, Infer, data_routes, deliver, internal_routes
+from scorer.routes.data import Dispatch, data_routes
+from scorer.routes.infer import Infer, deliver
+from scorer.routes.internal import internal_routes
 from scorer.settings import ScorerSettings
 from scorer.shell import processes
 from scorer.shell.environment import allowed_cores

@@ -15,7 +15,7 @@ from scorer.core.calls import Call
 from scorer.core.effects import Answer
 from scorer.core.limits import PoolLimits
 from scorer.core.pool import Pool
-from scorer.routes import Infer, deliver
+from scorer.routes.infer import Infer, deliver
 from scorer.shell.metrics import ScorerMetrics
 from shared.cost import Cost
 from shared.messages import encode_request

@@ -1,26 +1,20 @@
-"""What the two ports answer. The data port speaks OIP v2 with binary tensors to gateways; the internal port talks to operators."""
+"""Scoring for gateways: one request is read, submitted to the pool, waited for and answered, in OIP v2 with binary tensors."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import structlog
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from scorer.core.calls import Call
 from scorer.core.effects import Answer
-from scorer.core.pool import Pool
 from scorer.middleware import send_error
 from scorer.shell.metrics import ScorerMetrics
-from scorer.shell.versions import Versions
 from scorer.shell.workers import Workers
 from shared import asgi
 from shared.deadline import DEADLINE_HEADER, MAX_TIMEOUT_MS, parse_timeout_ms
@@ -48,10 +42,7 @@ _TIMES = TIMES_HEADER.encode()
 _CONTENT_TYPE = CONTENT_TYPE.encode()
 _SHARE = SHARE_HEADER.encode()
 _SHARED_WITH = re.compile(r"[A-Za-z0-9]{1,64}")
-_INFER = ("", "v2", "models", "versions", "infer")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
 #: A call that has waited for so long is told when its caller leaves; before that, watching costs more than it can save.
 _WATCH_AFTER_S = 0.05
 
@@ -260,130 +251,3 @@ async def read_body(receive: Receive, most: int) -> bytes:
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class Dispatch:
-    """Finds the way to `Infer` by cutting the path; all else goes to Starlette's router, which tries one pattern after another."""
-
-    def __init__(self, infer: ASGIApp, others: ASGIApp) -> None:
-        self._infer = infer
-        self._others = others
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """`POST /v2/models/{model}/versions/{version}/infer`."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            parts = scope["path"].split("/")
-            if len(parts) == 7 and (*parts[:3], parts[4], parts[6]) == _INFER:
-                scope["path_params"] = {"model": parts[3], "version": parts[5]}
-                await self._infer(scope, receive, send)
-                return
-        await self._others(scope, receive, send)
-
-
-def data_routes(versions: Versions, infer: Infer) -> list[Route]:
-    """For gateways, behind the internal token."""
-
-    async def catalogue(request: Request) -> Response:
-        body, etag = versions.catalogue()
-        if etag in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers={"ETag": etag})
-        return Response(body, media_type="application/json", headers={"ETag": etag})
-
-    async def live(_: Request) -> Response:
-        return JSONResponse({"live": True})
-
-    async def ready(_: Request) -> Response:
-        reasons = versions.not_ready()
-        return JSONResponse({"ready": not reasons}, status_code=503 if reasons else 200)
-
-    async def index(_: Request) -> Response:
-        return JSONResponse([
-            {"name": v.model, "version": v.version, "state": v.state.upper(), "reason": v.reason or ""}
-            for v in versions.versions.values()
-        ])  # fmt: skip
-
-    return [
-        Route("/v2/models/{model}/versions/{version}/infer", infer, methods=["POST"]),
-        Route("/internal/catalogue", catalogue, methods=["GET"]),
-        Route("/v2/health/live", live, methods=["GET"]),
-        Route("/v2/health/ready", ready, methods=["GET"]),
-        Route("/v2/repository/index", index, methods=["POST"]),
-    ]
-
-
-def internal_routes(
-    versions: Versions,
-    workers: Workers,
-    metrics: ScorerMetrics,
-    look: Callable[[], None],
-) -> list[Route]:
-    """For probes and operators; asks nothing of anyone else."""
-
-    async def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def readyz(_: Request) -> Response:
-        reasons = ["shutting down"] if versions.draining else versions.not_ready()
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
-
-    async def metrics_text(_: Request) -> Response:
-        return Response(metrics.render(), media_type="text/plain; version=0.0.4")
-
-    async def status(_: Request) -> Response:
-        return JSONResponse(describe(versions, workers))
-
-    async def refresh(_: Request) -> Response:
-        look()
-        return JSONResponse({"looking": True}, status_code=202)
-
-    return [
-        Route("/healthz", healthz, methods=["GET"]),
-        Route("/readyz", readyz, methods=["GET"]),
-        Route("/metrics", metrics_text, methods=["GET"]),
-        Route("/status", status, methods=["GET"]),
-        Route("/refresh", refresh, methods=["POST"]),
-    ]
-
-
-def describe(versions: Versions, workers: Workers) -> dict[str, Any]:
-    """The pod as an operator wants to see it: processes by id, versions by state and reason, the queue."""
-    pool: Pool = workers.pool
-    table = []
-    for number, worker in sorted(pool.workers.items()):
-        process = workers.processes.get(number)
-        table.append({
-            "pid": process.pid if process else None,
-            "model": worker.key[0],
-            "version": worker.key[1],
-            "state": str(worker.state),
-            "socket": str(process.socket) if process else None,
-            "runs": worker.runs,
-        })  # fmt: skip
-    return {
-        "pid": os.getpid(),
-        "slots": pool.limits.slots,
-        "busy": pool.busy,
-        "waiting_rows": pool.waiting_rows,
-        "open_calls": pool.open_calls,
-        "workers": table,
-        "zygotes": [
-            {"pid": z.pid, "model": z.key[0], "version": z.key[1], "state": z.state, "guard": z.guard_pid}
-            for z in sorted(workers.started, key=lambda zygote: (*zygote.key, zygote.pid))
-        ],
-        "versions": [
-            {
-                "model": v.model,
-                "version": v.version,
-                "state": str(v.state),
-                "reason": v.reason,
-                "batchable": v.batchable,
-                "batchable_reason": v.batchable_reason,
-                "close": v.close,
-                "warnings": v.warnings,
-                "digest": v.digest,
-            }
-            for _, v in sorted(versions.versions.items())
-        ],
-        "absent": versions.absent,
-        "store_error": versions.store_error,
-    }
