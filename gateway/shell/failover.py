@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -44,6 +44,8 @@ class SharedCounters:
     def __init__(self, store: CounterStore | None, observer: Observer, *, trip_timeout_s: float, idle_s: float) -> None:
         #: Whether limits are counted together with the other processes just now.
         self.up = False
+        #: Called when it is so again.
+        self.on_back: Callable[[], None] = lambda: None
         self._store = store
         self._observer = observer
         self._trip_timeout_s = trip_timeout_s
@@ -138,6 +140,7 @@ class SharedCounters:
         self.up = True
         self._lost.clear()
         self._observer.shared(up=True)
+        self.on_back()
         log.info("gateway.limits.shared", local_for_s=round(now - self._changed_s, 1))
         self._changed_s = now
 

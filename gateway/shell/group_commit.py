@@ -2,6 +2,7 @@
 
 An idle gateway adds no wait, a busy one makes no more trips. What nobody waits for yet makes no haste: the trip leaves
 when somebody waits (`hurry`), or after ten milliseconds. What a trip cannot decide is decided from memory, and at once.
+A trip that was given up may arrive all the same: what it may have taken is given back when the counters are there again.
 Bounds nothing: `admit` refuses where too many wait.
 """
 
@@ -47,6 +48,9 @@ class GroupCommit:
         self._local = local
         self._drain: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
+        #: Places that a trip may have taken, or not given back, before the counters went away.
+        self._owed: list[Return] = []
+        shared.on_back = self._pay
 
     async def aclose(self) -> None:
         """Gives back what is still to be given back, and decides what still waits."""
@@ -80,6 +84,12 @@ class GroupCommit:
         assert decision is not None  # noqa: S101  an Admit is always decided
         ticket.decided(decision, shared=False)
 
+    def _pay(self) -> None:
+        """The counters are there again."""
+        owed, self._owed = self._owed, []
+        for place in owed:
+            self.add(place)
+
     def _hurry_now(self) -> None:
         self._later = None
         self.hurry()
@@ -105,6 +115,7 @@ class GroupCommit:
                 for (_, asked), answer in zip(waiters, answers, strict=True):
                     if isinstance(answer, StoreAwayError):
                         self._shared.go_local(str(answer))
+                        self._owed += _places(asked)
                         self._settle_here(asked)
                     else:
                         self._settle(asked, answer)
@@ -133,6 +144,14 @@ class GroupCommit:
         for waiting in asked:
             if isinstance(waiting, Ticket) and waiting.undecided and (waiting.begun or not waiting.gone):
                 self.decide_here(waiting)
+
+
+def _places(asked: Sequence[Ticket | Return]) -> list[Return]:
+    return [
+        Return(w.caller_key, w.limits, Release(w.ask.lease_id)) if isinstance(w, Ticket) else w
+        for w in asked
+        if isinstance(w, Return) or w.ask.lease_ms > 0
+    ]
 
 
 def _grouped(batch: Sequence[Ticket | Return]) -> list[tuple[tuple[str, Limits], list[Ticket | Return]]]:

@@ -212,3 +212,30 @@ async def test_a_place_released_in_one_gateway_is_free_in_the_other(server: Redi
         await one.admit("t/b", limits, rows=1)  # whose trip comes after the release
         with await other.admit("t/a", limits, rows=1, lease_ms=60_000):
             pass
+
+
+@each_kind
+@pytest.mark.parametrize("what", ["asked", "returned"])
+async def test_a_place_of_a_trip_that_redis_answered_too_late_is_given_back(server: RedisServer, what: str) -> None:
+    limits = Limits(concurrent=1)
+    async with admission(server) as one, admission(server) as other:
+        await one.admit("t/b", limits, rows=1)  # the way to Redis is open
+        if what == "returned":
+            ticket = await one.admit("t/a", limits, rows=1, lease_ms=60_000)
+            server.freeze()
+        else:
+            server.freeze()
+            ticket = await one.admit(
+                "t/a", limits, rows=1, lease_ms=60_000
+            )  # from memory; the trip is in Redis' socket
+        ticket.release()
+        await until(lambda: not one.shared.up)
+        server.thaw()
+        await until(lambda: one.shared.up and other.shared.up)
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    await other.admit("t/a", limits, rows=1, lease_ms=60_000)
+                    break
+                except TooManyRequestsError:
+                    await asyncio.sleep(0.05)
