@@ -201,7 +201,7 @@ X = column(Type.DOUBLE)
         ({}, [("/inputs", "missing_member")]),
         ({"inputs": []}, [("/inputs", "missing_column")]),
         ({"inputs": [5]}, [("/inputs/0", "wrong_type"), ("/inputs", "missing_column")]),
-        ({"inputs": [tensor("FP64", [1]), tensor("FP64", [1], name="y")]}, [("/inputs/1/y", "unknown_column")]),
+        ({"inputs": [tensor("FP64", [1]), tensor("FP64", [1], name="y")]}, [("/inputs/1/name", "unknown_column")]),
         ({"inputs": [tensor("FP64", [1]), tensor("FP64", [1])]}, [("/inputs/1/name", "duplicate_key")]),
         ({"inputs": [tensor("BYTES", ["1"])]}, [("/inputs/0/datatype", "wrong_datatype")]),
         ({"inputs": [tensor("FP64", [1], shape=[1, 2])]}, [("/inputs/0/shape", "wrong_shape")]),
@@ -213,6 +213,7 @@ X = column(Type.DOUBLE)
         ({"inputs": [tensor("FP64", [1], more=1)]}, [("/inputs/0/more", "unknown_member")]),
         ({"inputs": [tensor("FP64", [1])], "input": []}, [("/input", "unknown_member")]),
         ({"inputs": [tensor("FP64", [1])], "id": 5}, [("/id", "wrong_type")]),
+        ({"inputs": [tensor("FP64", [1])], "id": "\ud800"}, [("/id", "invalid_text")]),
         ({"inputs": [tensor("FP64", [1])], "outputs": [{"name": "y"}]}, [("/outputs/0/name", "unknown_column")]),
         (
             {"inputs": [tensor("FP64", [1])], "outputs": [{"name": "prediction"}] * 2},

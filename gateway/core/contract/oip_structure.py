@@ -97,6 +97,8 @@ class OipStructure:
             return
         if key == "id":
             if isinstance(found, str) and len(found) <= MAX_ID:
+                if any("\ud800" <= character <= "\udfff" for character in found):
+                    self.findings.add("invalid_text", "/id", f"{echo(found)} holds half of a surrogate pair")
                 self.id = found
             else:
                 self.findings.add("wrong_type", "/id", f"expected a text of at most {MAX_ID} characters")

@@ -77,7 +77,7 @@ class OipTensors:
                 missing[found.name] = found
             else:
                 detail = contract.unknown(found.name, findings.total)
-                findings.add("unknown_column", pointer(*here, found.name), detail, column=found.name)
+                findings.add("unknown_column", pointer(*here, "name"), detail, column=found.name)
         for name in contract.position:
             if name not in columns:
                 findings.add("missing_column", "/inputs", f"there is no tensor {echo(name)}", column=name)
