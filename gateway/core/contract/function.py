@@ -22,7 +22,7 @@ from gateway.core.contract.oip_reader import read_oip
 from gateway.core.contract.oip_request import OipRequest
 from gateway.core.contract.oip_structure import Found
 from gateway.core.contract.text_forms import closest
-from gateway.core.contract.tokens import Steps
+from gateway.core.contract.tokens import SCALARS, Steps
 from gateway.core.contract.v1_reader import read_document
 from gateway.core.findings import Findings, echo, listing, pointer
 from shared.catalogue import VersionEntry
@@ -158,7 +158,9 @@ class CallReader:
 
     def _single(self, column: Column, where: tuple[str, str], kind: str, value: Any) -> Steps[None]:
         scan, findings = self.json.scan, self.json.findings
-        opened, kind, value = yield from scan.begun(kind, value)
+        opened = ""
+        if kind not in SCALARS:
+            opened, kind, value = yield from scan.begun(kind, value)
         try:
             checked = column.form.check(kind, value)
             if not findings:
