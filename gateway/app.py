@@ -24,6 +24,7 @@ from gateway.middleware.errors import Errors
 from gateway.routes.dispatch import Dispatch
 from gateway.routes.docs import docs_routes
 from gateway.routes.door import Door
+from gateway.routes.entry import Entry
 from gateway.routes.internal import internal_app
 from gateway.routes.pipeline import Pipeline
 from gateway.routes.v1 import Score, V1Form, v1_routes
@@ -94,7 +95,7 @@ class Gateway:
         )
         self._tracing = request_tracing(settings)
         self._forwarder = Forwarder(self._pods, coalescer, self.metrics.batch, self._departed, self._tracing)
-        self.pipeline = Pipeline(
+        self.entry = Entry(
             settings,
             policy,
             parts.authenticator or Authenticator(self._keys, rules),
@@ -109,15 +110,19 @@ class Gateway:
             self._contracts,
             self._forwarder,
             self.metrics,
-            self._tracing,
         )
-        routes = [*v1_routes(self.pipeline), *v2_routes(self.pipeline, self.unready), *docs_routes(self.pipeline)]
+        self.pipeline = Pipeline(settings, self.entry, self._admission, self._forwarder, self.metrics, self._tracing)
+        routes = [
+            *v1_routes(self.entry, self.pipeline),
+            *v2_routes(self.entry, self.pipeline, self.unready),
+            *docs_routes(self.entry),
+        ]
         router = Router(routes=routes, redirect_slashes=False)
         errors = Errors(Dispatch(router, scores(self.pipeline)))
         self.public: ASGIApp = errors
         self.crowd: Crowd[Any] = Crowd(settings.max_connections)
-        self.door = Door(self.pipeline, self.metrics, errors.note)
-        self.pipeline.on_turned_away = self.door.remember
+        self.door = Door(self.entry, self.metrics, errors.note)
+        self.entry.on_turned_away = self.door.remember
         self.internal: ASGIApp = internal_app(self.metrics, self.unready, self._refresh)
 
     def _departed(self) -> None:

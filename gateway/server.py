@@ -66,7 +66,7 @@ def protocol(gateway: app.Gateway) -> type[ProtectProtocol]:
     class Protocol(ProtectProtocol):
         crowd = gateway.crowd
         door = gateway.door
-        heads = gateway.pipeline.heads
+        heads = gateway.entry.heads
 
         @staticmethod
         def on_refused(error: ScoregateError) -> None:

@@ -9,26 +9,26 @@ from starlette.routing import Route
 from gateway.core.openapi import openapi_document
 from gateway.docs_page import HEADERS, load_assets
 from gateway.middleware.errors import request_id
-from gateway.routes.pipeline import Pipeline
+from gateway.routes.entry import Entry
 from gateway.routes.reply import reply
 from gateway.shell.compress import takes_gzip
 from shared.errors import NotFoundError
 
 
-def docs_routes(pipeline: Pipeline) -> list[Route]:
+def docs_routes(entry: Entry) -> list[Route]:
     """Reads the page's files once. Raises FileNotFoundError if they are not all there."""
     assets = load_assets()
-    settings = pipeline.settings
+    settings = entry.settings
     token_url = f"{settings.authority.rstrip('/')}/{settings.tenants[0]}/oauth2/v2.0/token"
     scope = f"{settings.audiences[0]}/.default"
 
     async def openapi(request: Request) -> Response:
-        caller = await pipeline.reader(request)
-        index = pipeline.index
-        models = [index.models[name] for name in pipeline.policy.listed(caller, index.models)]
+        caller = await entry.reader(request)
+        index = entry.index
+        models = [index.models[name] for name in entry.policy.listed(caller, index.models)]
         return await reply(request, openapi_document(models, token_url=token_url, scope=scope))
 
-    @pipeline.edge.page
+    @entry.edge.page
     async def page(request: Request) -> Response:
         name = request.path_params.get("asset", "index.html")
         asset = assets.get(name)

@@ -2,7 +2,7 @@
 
 The pipeline tells of each request that it refused before reading the body, by token and address as they were sent. For a second
 whole requests with the same bytes in both places are not parsed but wait here, and are asked the very same question
-(`Pipeline.may_enter`): whoever would now be let in goes the usual way, others get the same refusal for a fraction of its price. So
+(`Entry.may_enter`): whoever would now be let in goes the usual way, others get the same refusal for a fraction of its price. So
 nobody is refused here who would not be there. What is not known here, and whose end is not beyond doubt, never comes here.
 
 Newest first, and after each turn of the event loop for at most a share of what that turn took: where even refusing is too much
@@ -27,7 +27,7 @@ from gateway.core.stages import Clock, server_timing
 from gateway.metrics import Metrics
 from gateway.middleware.errors import Note
 from gateway.protocol import ProtectProtocol, new_request_id
-from gateway.routes.pipeline import Asked, Pipeline
+from gateway.routes.entry import Asked, Entry
 from shared.errors import MalformedRequestError, ScoregateError
 
 log = structlog.get_logger(__name__)
@@ -70,8 +70,8 @@ class Visitor:
 class Door:
     """One process'. `note` is told of each refusal, for the log."""
 
-    def __init__(self, pipeline: Pipeline, metrics: Metrics, note: Note) -> None:
-        self._pipeline = pipeline
+    def __init__(self, entry: Entry, metrics: Metrics, note: Note) -> None:
+        self._entry = entry
         self._metrics = metrics
         self._note = note
         #: By token and address; the first to be forgotten on the left.
@@ -168,9 +168,9 @@ class Door:
     def _answer(self, visitor: Visitor, now: float) -> None:
         connection, data, asked = visitor.connection, visitor.data, visitor.asked
         try:
-            timeout_ms = self._pipeline.timeout_ms(_field(data, b"x-request-timeout-ms"), asked.grant)
+            timeout_ms = self._entry.timeout_ms(_field(data, b"x-request-timeout-ms"), asked.grant)
             entering = self._entering[asked.caller.key]
-            self._pipeline.may_enter(asked, visitor.came_s, timeout_ms / 1000, entering)
+            self._entry.may_enter(asked, visitor.came_s, timeout_ms / 1000, entering)
         except MalformedRequestError:
             connection.enter(data)
         except ScoregateError as error:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.core.contract import Contract
 from gateway.core.contract.catalogue_form import model_form
 from gateway.core.contract.tokens import Steps
+from gateway.routes.entry import Entry
 from gateway.routes.pipeline import Headers, Pipeline
 from gateway.routes.reply import reply
 from shared.errors import NotFoundError, UnsupportedMediaTypeError
@@ -54,20 +55,20 @@ class Score:
         return self._pipeline.score(self._form, scope, receive, send)
 
 
-def v1_routes(pipeline: Pipeline) -> list[Route]:
+def v1_routes(entry: Entry, pipeline: Pipeline) -> list[Route]:
     """The addresses of `/v1`."""
     score = Score(pipeline, V1Form())
 
     async def models(request: Request) -> Response:
-        caller = await pipeline.reader(request)
-        names = pipeline.policy.listed(caller, pipeline.index.models)
-        cards = [model_form(pipeline.index.models[name]) for name in names]
+        caller = await entry.reader(request)
+        names = entry.policy.listed(caller, entry.index.models)
+        cards = [model_form(entry.index.models[name]) for name in names]
         return await reply(request, {"models": cards})
 
     async def model(request: Request) -> Response:
-        caller = await pipeline.reader(request)
+        caller = await entry.reader(request)
         name, version = request.path_params["model"], request.path_params.get("version")
-        found = pipeline.model(caller, name)
+        found = entry.model(caller, name)
         if version is not None and version not in found.versions:
             raise NotFoundError(f"model {name!r} has no version {version!r}")
         return await reply(request, model_form(found, version))

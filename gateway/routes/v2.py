@@ -17,6 +17,7 @@ from gateway.core.contract.oip import v2_model_metadata, v2_repository_index, v2
 from gateway.core.contract.oip_request import OipRequest
 from gateway.core.contract.tokens import Steps
 from gateway.middleware.errors import request_id
+from gateway.routes.entry import Entry
 from gateway.routes.pipeline import Headers, Pipeline
 from gateway.routes.reply import reply
 from gateway.routes.v1 import Score
@@ -58,12 +59,12 @@ class V2Form:
         return [(b"content-type", b"application/octet-stream"), (_LENGTH, str(length).encode())], body
 
 
-def v2_routes(pipeline: Pipeline, unready: Callable[[], list[str]]) -> list[Route]:
+def v2_routes(entry: Entry, pipeline: Pipeline, unready: Callable[[], list[str]]) -> list[Route]:
     """The addresses of `/v2`. Health needs no token; everything else does."""
     infer = Score(pipeline, V2Form())
 
     async def server(request: Request) -> Response:
-        await pipeline.reader(request)
+        await entry.reader(request)
         return await reply(request, v2_server_metadata())
 
     async def live(request: Request) -> Response:
@@ -75,9 +76,9 @@ def v2_routes(pipeline: Pipeline, unready: Callable[[], list[str]]) -> list[Rout
         return Response(headers={"X-Request-Id": request_id(request.scope)})
 
     async def model(request: Request) -> Response:
-        caller = await pipeline.reader(request)
+        caller = await entry.reader(request)
         name, version = request.path_params["model"], request.path_params.get("version")
-        found = pipeline.model(caller, name)
+        found = entry.model(caller, name)
         wanted = found.default if version is None else version
         if version is not None and version not in found.versions:
             raise NotFoundError(f"model {name!r} has no version {version!r}")
@@ -87,16 +88,16 @@ def v2_routes(pipeline: Pipeline, unready: Callable[[], list[str]]) -> list[Rout
         return await reply(request, v2_model_metadata(found.versions[wanted].entry, versions))
 
     async def model_ready(request: Request) -> Response:
-        caller = await pipeline.reader(request)
-        asked = pipeline.authorise(caller, request.path_params["model"], request.path_params.get("version"))
-        if not pipeline.pods.pods.answers(asked.pods()):
+        caller = await entry.reader(request)
+        asked = entry.authorise(caller, request.path_params["model"], request.path_params.get("version"))
+        if not entry.pods.pods.answers(asked.pods()):
             raise UnavailableError("no scorer that has this version answers just now", retry_after_ms=1000)
         return Response(headers={"X-Request-Id": request_id(request.scope)})
 
     async def index(request: Request) -> Response:
-        caller = await pipeline.reader(request)
-        names = pipeline.policy.listed(caller, pipeline.index.models)
-        entries = [served.entry for name in names for served in pipeline.index.models[name].versions.values()]
+        caller = await entry.reader(request)
+        names = entry.policy.listed(caller, entry.index.models)
+        entries = [served.entry for name in names for served in entry.index.models[name].versions.values()]
         return await reply(request, v2_repository_index(entries))
 
     paths = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")

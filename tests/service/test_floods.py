@@ -50,7 +50,7 @@ class Line:
 
 async def test_a_connection_beyond_the_bound_is_told_to_come_again_and_health_is_not_concerned(tmp_path: Path) -> None:
     async with running(tmp_path, FakePod(takes_s=lambda *_: 0.2), max_connections=2) as gate:
-        await becomes_true(lambda: gate.gateway.pipeline.index.models)
+        await becomes_true(lambda: gate.gateway.entry.index.models)
         busy = [await Line.to(gate) for _ in range(2)]
         answers = [asyncio.create_task(line.ask(request("a"))) for line in busy]
         await becomes_true(lambda: gate.gateway.pipeline.in_flight == 2)
@@ -74,7 +74,7 @@ async def test_a_connection_beyond_the_bound_is_told_to_come_again_and_health_is
 async def test_an_idle_connection_makes_room_for_a_new_one(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("gateway.core.crowd.RESTED_S", 0.0)
     async with running(tmp_path, FakePod(), max_connections=1) as gate:
-        await becomes_true(lambda: gate.gateway.pipeline.index.models)
+        await becomes_true(lambda: gate.gateway.entry.index.models)
         idle = await Line.to(gate)
         assert (await idle.ask(request("a")))[0] == 200
         new = await Line.to(gate)
@@ -94,7 +94,7 @@ async def test_a_flood_is_refused_at_the_door_and_let_in_again_and_a_quiet_calle
 
     answer, pod._infer = pod._infer, held  # type: ignore[method-assign]
     async with running(tmp_path, pod, max_in_flight=5) as gate:
-        await becomes_true(lambda: gate.gateway.pipeline.index.models)
+        await becomes_true(lambda: gate.gateway.entry.index.models)
         flood = [await Line.to(gate) for _ in range(5)]
         served = [asyncio.create_task(line.ask(request("loud"))) for line in flood[:4]]
         await becomes_true(lambda: gate.gateway.pipeline.in_flight == 4)
@@ -120,7 +120,7 @@ async def test_a_flood_is_refused_at_the_door_and_let_in_again_and_a_quiet_calle
 
 async def test_what_waits_at_the_door_and_says_more_goes_the_usual_way(tmp_path: Path) -> None:
     async with running(tmp_path, FakePod(takes_s=lambda *_: 0.3), max_in_flight=1) as gate:
-        await becomes_true(lambda: gate.gateway.pipeline.index.models)
+        await becomes_true(lambda: gate.gateway.entry.index.models)
         first, second = await Line.to(gate), await Line.to(gate)
         served = asyncio.create_task(first.ask(request("a")))
         await becomes_true(lambda: gate.gateway.pipeline.in_flight == 1)

@@ -27,9 +27,9 @@ async def limited(folder: Path, pod: FakePod, store: ScriptedStore) -> AsyncIter
     """A gateway whose limits are counted in `store`, ten calls for everybody, and that knows the caller a."""
     policy = Policy(grants=(GrantRule(models=("*",), role="score"),), defaults=TEN)
     async with running(folder, pod, policy=policy) as gate:
-        gate.gateway.pipeline.admission = admission = Admission(store, trip_timeout_s=30)
+        gate.gateway.pipeline.admission = gate.gateway.entry.admission = admission = Admission(store, trip_timeout_s=30)
         await admission.start()
-        await becomes_true(lambda: gate.gateway.pipeline.index.models)
+        await becomes_true(lambda: gate.gateway.entry.index.models)
         line = await Line.to(gate)
         assert (await line.ask(request("a")))[0] == 200
         await line.close()

@@ -20,8 +20,8 @@ ASKED: Any = SimpleNamespace(
 REQUEST = b"POST /v1/models/m/score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nContent-Length: 2\r\n\r\n{}"
 
 
-class FullPipeline:
-    """As `Pipeline`, of a gateway that takes nothing."""
+class FullEntry:
+    """As `Entry`, of a gateway that takes nothing."""
 
     def timeout_ms(self, *_: Any) -> int:
         """A minute."""
@@ -53,7 +53,7 @@ class Connection:
 async def test_connections_that_were_lost_while_they_waited_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEAST_S", 0.0)
     monkeypatch.setattr(module, "SHARE", 0.0)  # time for one in a turn, as in a flood
-    door = Door(FullPipeline(), Metrics(), lambda *_: None)  # type: ignore[arg-type]
+    door = Door(FullEntry(), Metrics(), lambda *_: None)  # type: ignore[arg-type]
     door.remember(b"Bearer t", b"/v1/models/m/score", ASKED)
     connections = [Connection() for _ in range(1000)]
     for connection in connections:
@@ -69,7 +69,7 @@ async def test_connections_that_were_lost_while_they_waited_are_not_kept(monkeyp
 async def test_a_mistake_about_one_visitor_is_logged_and_closes_its_connection_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Mistaken(FullPipeline):
+    class Mistaken(FullEntry):
         """As it, but that it fails once."""
 
         failures = 1
@@ -103,7 +103,7 @@ async def test_a_mistake_about_one_visitor_is_logged_and_closes_its_connection_a
 def test_tokens_whose_time_is_over_are_forgotten_with_the_next_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    door = Door(FullPipeline(), Metrics(), lambda *_: None)  # type: ignore[arg-type]
+    door = Door(FullEntry(), Metrics(), lambda *_: None)  # type: ignore[arg-type]
 
     def kept() -> list[bytes]:
         return [authorization for authorization, _ in door._refused]

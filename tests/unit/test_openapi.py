@@ -182,8 +182,8 @@ def test_the_docs_page_keeps_the_token_to_itself() -> None:
 @pytest.mark.parametrize(("accepted", "packed"), [("br, gzip;q=0.5", True), ("gzip;q=0", False), ("", False)])
 async def test_the_docs_page_is_gzip_for_those_who_take_it(accepted: str, packed: bool) -> None:
     settings = SimpleNamespace(authority="https://entra", tenants=("t",), audiences=("api://a",))
-    pipeline: Any = SimpleNamespace(settings=settings, edge=SimpleNamespace(page=lambda endpoint: endpoint))
-    transport = httpx.ASGITransport(Router(docs_routes(pipeline)))
+    entry_of: Any = SimpleNamespace(settings=settings, edge=SimpleNamespace(page=lambda endpoint: endpoint))
+    transport = httpx.ASGITransport(Router(docs_routes(entry_of)))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         answer = await http.get("/docs", headers={"Accept-Encoding": accepted})
     assert answer.headers.get("content-encoding") == ("gzip" if packed else None)

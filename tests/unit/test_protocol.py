@@ -276,7 +276,7 @@ async def test_what_waited_at_the_door_of_a_connection_that_is_closed_neither_en
 @pytest.mark.parametrize("crowd", [None, Crowd(100)])
 async def test_what_the_door_refuses_while_the_process_drains_says_close(crowd: Crowd[Any] | None) -> None:
     gateway: Any = SimpleNamespace(
-        crowd=crowd, door=Waits(), pipeline=SimpleNamespace(heads=None), metrics=None, draining=False
+        crowd=crowd, door=Waits(), entry=SimpleNamespace(heads=None), metrics=None, draining=False
     )
     async with kept_alive(server.protocol(gateway)) as (wire, protocol, _):
         protocol.refused_at_the_door(REFUSED, "a")
