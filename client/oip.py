@@ -31,7 +31,6 @@ from shared.wire import NA_INTEGER, NA_REAL
 #: Before the name of a column of texts: the tensor with the rows, from 0, that are missing.
 MISSING_PREFIX = "__na."
 HEADER_LENGTH = "inference-header-content-length"
-_FLOATS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 _LOGICAL_TEXT = {True: 1, False: 0}
 
@@ -90,7 +89,7 @@ def encode_request(
 
 def _pack(field: Field, values: Sequence[Any]) -> tuple[str, bytes]:
     try:
-        if field.type in _FLOATS:
+        if field.type.is_float:
             return "FP64", array("d", [NA_REAL if v is None else as_number(field, v) for v in values]).tobytes()
         if field.type is Type.STRING:
             return "BYTES", b"".join(_bytes_element(field, v) for v in values)

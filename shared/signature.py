@@ -13,6 +13,9 @@ import msgspec
 class Type(StrEnum):
     """The column types a signature may name."""
 
+    #: Whether its values are FP64 on the wire: numbers, or counts of days or seconds.
+    is_float: bool
+
     DOUBLE = "double"
     INTEGER = "integer"
     LOGICAL = "logical"
@@ -20,6 +23,9 @@ class Type(StrEnum):
     FACTOR = "factor"
     DATE = "date"
     DATETIME = "datetime"
+
+    def __init__(self, name: str) -> None:
+        self.is_float = name in {"double", "date", "datetime"}  # once for each: it is asked for every column
 
 
 class Missing(StrEnum):

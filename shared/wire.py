@@ -45,7 +45,6 @@ NA_INTEGER = -(2**31)
 NA_REAL: float = struct.unpack("<d", (0x7FF00000000007A2).to_bytes(8, "little"))[0]
 LENGTH_PREFIX = "__len."
 SIZE_PREFIX = "__size."
-_FLOATS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
 WIDTHS = {"FP64": 8, "INT32": 4, "UINT8": 1}
 
 Buffer = bytes | bytearray | memoryview
@@ -97,7 +96,7 @@ def tensor_specs(fields: Iterable[Field]) -> TensorSpecs:
             specs.append(TensorSpec(LENGTH_PREFIX + field.name, "INT32", vector=field.vector))
             specs.append(TensorSpec(field.name, "UINT8", text=True))
         else:
-            specs.append(TensorSpec(field.name, "FP64" if field.type in _FLOATS else "INT32", vector=field.vector))
+            specs.append(TensorSpec(field.name, "FP64" if field.type.is_float else "INT32", vector=field.vector))
     return TensorSpecs(specs)
 
 
@@ -121,7 +120,7 @@ def pack(field: Field, values: Sequence[float | int | bool | str | None]) -> tup
 
     Raises WireError for an integer outside R's, a label that is not a level, text with U+0000.
     """
-    if field.type in _FLOATS:
+    if field.type.is_float:
         floats: Any = [NA_REAL if v is None else v for v in values] if None in values else values
         return (array("d", floats).tobytes(),)
     if field.type is Type.STRING:
@@ -161,7 +160,7 @@ def unpack(field: Field, buffers: Sequence[Buffer]) -> list[float | int | bool |
 
     Raises WireError for a code that is no level or text that is not UTF-8.
     """
-    if field.type in _FLOATS:
+    if field.type.is_float:
         return list(array("d", bytes(buffers[0])))
     integers = array("i", bytes(buffers[0]))
     if field.type is Type.STRING:

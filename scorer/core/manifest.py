@@ -23,7 +23,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_FLOATS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
 _INFINITIES = {"Inf": math.inf, "-Inf": -math.inf}
 
 Values = Sequence[float | int | bool | str | None]
@@ -189,7 +188,7 @@ def _example_value(field: Field, value: float | bool | str | None) -> float | in
     """JSON's value as `shared.wire.pack` takes it."""
     if value is None:
         return None
-    if field.type in _FLOATS:
+    if field.type.is_float:
         if isinstance(value, str) and value in _INFINITIES:
             return _INFINITIES[value]
         if isinstance(value, float):

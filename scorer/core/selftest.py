@@ -11,13 +11,12 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.signature import Field, Type
+from shared.signature import Field
 from shared.wire import Frame, TensorSpec, WireError, merge, split, tensor_specs, unpack_frame
 
 #: Batch sizes in which the example is scored; small ones find what large ones hide (facts: BLAS kernels, tie-breaks).
 SIZES = (1, 2, 3, 7, 64)
 CLOSE = 1e-9
-_FLOATS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def canonical(specs: Sequence[TensorSpec], frame: Frame) -> list[bytes]:
 
 def _same(field: Field, a: object, b: object) -> bool:
     """Equal as R would print them: both missing, or equal; the example's text cannot tell −0 from 0 reliably."""
-    if field.type in _FLOATS and isinstance(a, float) and isinstance(b, float):
+    if field.type.is_float and isinstance(a, float) and isinstance(b, float):
         return a == b or (math.isnan(a) and math.isnan(b))
     return a == b
 
