@@ -1,13 +1,7 @@
 """Publishing a model package to any store obstore knows (a folder, Azure Blob, S3, GCS), and fetching one back.
 
-    blobs/sha256/<hex>                        each file once, by its digest
-    signatures/<manifest's sha256>/<key id>   signatures of a manifest, before it
-    models/<name>/<version>/manifest.json     created last and only if absent: the one commit
-    models/<name>/<version>/retracted         takes the version back; the manifest stays as it is
-    models/<name>/promoted                    names the version that serves by default; the last writer wins
-
-A failed or interrupted publish leaves blobs that nothing names, never half a version. Publishing the same package
-again is not an error; publishing another one under a name and version that exist is.
+What stands where, `shared.store_layout` says. A failed or interrupted publish leaves blobs that nothing names, never half a
+version. Publishing the same package again is not an error; publishing another one under a name and version that exist is.
 """
 
 from __future__ import annotations
@@ -26,10 +20,18 @@ from client.errors import ClientError
 from shared.catalogue import serves_by_default, version_key
 from shared.signing import FILE as SIGNATURES
 from shared.signing import Signed, SigningError, parse, place, sign
+from shared.store_layout import (
+    FORMAT,
+    MANIFEST,
+    MODEL_NAME,
+    MODELS,
+    blob_key,
+    manifest_key,
+    promoted_key,
+    retracted_key,
+)
 
-FORMAT = "scoregate.model/1"
 _CHUNK = 8 * 1024 * 1024
-MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class StoreError(ClientError):
@@ -200,13 +202,13 @@ class Store:
         uploaded = 0
         try:
             for name, file in manifest.files.items():
-                key = f"blobs/sha256/{file.sha256}"
+                key = blob_key(file.sha256)
                 if not self._has(key, file):
                     self._obs.put(self._store, key, _inside(folder, name))
                     uploaded += file.size
             for signed in signatures:
                 self._obs.put(self._store, place(digest, signed.key_id), f"{signed}\n".encode())
-            created = self._create(f"models/{manifest.name}/{manifest.version}/manifest.json", raw)
+            created = self._create(manifest_key(manifest.name, manifest.version), raw)
             promoted = self.promoted(manifest.name)
         except (self._base_error, OSError) as error:
             raise self._failed(error) from error
@@ -250,20 +252,18 @@ class Store:
 
     def versions(self, model: str) -> list[str]:
         """Published versions of a model, lowest first."""
-        prefix = f"models/{model}/"
+        prefix = f"{MODELS}/{model}/"
         try:
             entries = [entry["path"] for chunk in self._obs.list(self._store, prefix=prefix) for entry in chunk]
         except self._base_error as error:
             raise StoreError(f"{self.url}: {first_line(error)}") from error
-        found = [p.removeprefix(prefix).split("/")[0] for p in entries if p.endswith("/manifest.json")]
-        return sorted(found, key=version_key)
+        return sorted((match[2] for match in map(MANIFEST.fullmatch, entries) if match), key=version_key)
 
     def state(self, model: str, version: str) -> str:
         """`published`, `retracted` or `absent`. Raises StoreError."""
-        folder = f"models/{model}/{version}"
-        if not self._is_there(f"{folder}/manifest.json"):
+        if not self._is_there(manifest_key(model, version)):
             return "absent"
-        return "retracted" if self._is_there(f"{folder}/retracted") else "published"
+        return "retracted" if self._is_there(retracted_key(model, version)) else "published"
 
     def _is_there(self, key: str) -> bool:
         try:
@@ -277,7 +277,7 @@ class Store:
     def promoted(self, model: str) -> str | None:
         """The version that was promoted last, or None. Raises StoreError."""
         try:
-            raw = bytes(self._obs.get(self._store, f"models/{model}/promoted").bytes())
+            raw = bytes(self._obs.get(self._store, promoted_key(model)).bytes())
             return msgspec.json.decode(raw, type=_Promoted).version
         except (FileNotFoundError, self._obs.exceptions.NotFoundError, msgspec.MsgspecError):
             return None
@@ -290,23 +290,23 @@ class Store:
         Raises StoreError unless the version is published and not retracted.
         """
         if version is None:
-            self._delete(f"models/{model}/promoted")
+            self._delete(promoted_key(model))
             return
         if not serves_by_default(version):
             raise StoreError(f"{version} has a suffix and never serves by default: publish it as a version without one")
         self._need(model, version, "published")
-        self._put(f"models/{model}/promoted", {"version": version})
+        self._put(promoted_key(model), {"version": version})
 
     def retract(self, model: str, version: str, reason: str, at: str) -> None:
         """Scorers stop serving the version. Its manifest and files stay as they were published. Raises StoreError."""
         if self.state(model, version) == "absent":
             self._need(model, version, "published")
-        self._put(f"models/{model}/{version}/retracted", {"at": at, "reason": reason})
+        self._put(retracted_key(model, version), {"at": at, "reason": reason})
 
     def restore(self, model: str, version: str) -> None:
         """Takes a retraction back. Raises StoreError unless the version is retracted."""
         self._need(model, version, "retracted")
-        self._delete(f"models/{model}/{version}/retracted")
+        self._delete(retracted_key(model, version))
 
     def _need(self, model: str, version: str, state: str) -> None:
         found = self.state(model, version)
@@ -332,7 +332,7 @@ class Store:
 
     def fetch(self, model: str, version: str, folder: Path) -> Path:
         """The package as a folder, every file checked against the manifest. Raises StoreError or PackageError."""
-        key = f"models/{model}/{version}/manifest.json"
+        key = manifest_key(model, version)
         try:
             raw = bytes(self._obs.get(self._store, key).bytes())
             manifest = parse_manifest(raw, f"{self.url}/{key}")
@@ -341,7 +341,7 @@ class Store:
                 path = _inside(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("wb") as target:
-                    for chunk in self._chunks(f"blobs/sha256/{file.sha256}"):
+                    for chunk in self._chunks(blob_key(file.sha256)):
                         target.write(chunk)
         except (FileNotFoundError, self._obs.exceptions.NotFoundError) as error:
             raise StoreError(f"{self.url} has no complete {model} version {version}") from error

@@ -11,9 +11,10 @@ import typer
 
 from client import r
 from client.connection import UsageError
-from client.store import MODEL_NAME, Manifest, read_package
+from client.store import Manifest, read_package
 from client.terminal import out, say
 from shared.catalogue import version_key
+from shared.store_layout import MODEL_NAME
 
 
 def package(

@@ -15,11 +15,10 @@ import msgspec
 
 from shared.catalogue import version_key
 from shared.signature import Field, Signature, Type
+from shared.store_layout import FORMAT, MODEL_NAME
 from shared.wire import Frame, WireError, pack_call, pack_frame
 
-FORMAT = "scoregate.model/1"
 MAX_COLUMN_NAME = 128
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -94,7 +93,7 @@ def digest_of(data: bytes) -> str:
 
 def check_names(model: str, version: str) -> None:
     """Raises ManifestError unless these may be a model's name and version."""
-    if not _NAME.fullmatch(model):
+    if not MODEL_NAME.fullmatch(model):
         raise ManifestError(f"{model!r} is not a model name: a-z, 0-9 and dashes, at most 63")
     try:
         version_key(version)

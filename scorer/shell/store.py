@@ -1,8 +1,7 @@
 """The model store, through obstore: what it lists, and small and large things fetched from it. Never writes to it.
 
-`models/<name>/<version>/manifest.json` names files by digest, `blobs/sha256/<hex>` holds them; `retracted` beside a manifest
-takes its version back, `models/<name>/promoted` names the default, `signatures/` has who signed a manifest. What was fetched is
-kept in the cache (`cache.Cache`), which answers for a store that is away.
+What stands where, `shared.store_layout` says. What was fetched is kept in the cache (`cache.Cache`), which answers for a store
+that is away.
 """
 
 from __future__ import annotations
@@ -26,11 +25,9 @@ from scorer.core.manifest import FileEntry, Manifest
 from scorer.shell.cache import Cache, CorruptError
 from shared.catalogue import Promotion
 from shared.signing import Signed, SigningError, parse, place
+from shared.store_layout import MANIFEST, MODELS, PROMOTED, RETRACTED, blob_key, manifest_key, promoted_key
 
 log = structlog.get_logger()
-_MANIFEST = re.compile(r"models/([^/]+)/([^/]+)/manifest\.json")
-_RETRACTED = re.compile(r"models/([^/]+)/([^/]+)/retracted")
-_PROMOTED = re.compile(r"models/([^/]+)/promoted")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
@@ -59,7 +56,7 @@ class Signatures:
 
 
 class _PromotedNote(msgspec.Struct):
-    """`models/<name>/promoted`."""
+    """What stands at `promoted_key`."""
 
     version: str
 
@@ -86,15 +83,15 @@ class Store:
         retracted: set[tuple[str, str]] = set()
         promoted: dict[str, tuple[str, float]] = {}
         try:
-            async for batch in obstore.list(self._open(), prefix="models"):
+            async for batch in obstore.list(self._open(), prefix=MODELS):
                 for entry in batch:
                     path, changed = entry["path"], entry["last_modified"]
                     tag = f"{entry['e_tag']} {changed.isoformat()} {entry['size']}"
-                    if (match := _MANIFEST.fullmatch(path)) is not None:
+                    if (match := MANIFEST.fullmatch(path)) is not None:
                         found.append(Found(match[1], match[2], tag))
-                    elif (match := _RETRACTED.fullmatch(path)) is not None:
+                    elif (match := RETRACTED.fullmatch(path)) is not None:
                         retracted.add((match[1], match[2]))
-                    elif (match := _PROMOTED.fullmatch(path)) is not None:
+                    elif (match := PROMOTED.fullmatch(path)) is not None:
                         promoted[match[1]] = (tag, changed.timestamp())
             await self._read_promotions(promoted)
         except FileNotFoundError as error:
@@ -119,7 +116,7 @@ class Store:
                 continue
             with contextlib.suppress(FileNotFoundError):  # taken back since it was listed
                 try:
-                    data = await self._read(f"models/{model}/promoted", _MAX_NOTE_BYTES)
+                    data = await self._read(promoted_key(model), _MAX_NOTE_BYTES)
                     version = msgspec.json.decode(data, type=_PromotedNote).version
                 except (CorruptError, msgspec.MsgspecError) as error:
                     log.warning("scorer.store.promotion_unreadable", model=model, error=str(error))
@@ -140,7 +137,7 @@ class Store:
         if (kept := self.cache.manifest(item)) is not None:
             return kept
         try:
-            data = await self._read(f"models/{item.model}/{item.version}/manifest.json", _MAX_MANIFEST_BYTES)
+            data = await self._read(manifest_key(item.model, item.version), _MAX_MANIFEST_BYTES)
         except CorruptError:
             raise
         except Exception as error:
@@ -179,7 +176,7 @@ class Store:
 
     async def _signers(self, digest: str) -> tuple[str, ...]:
         """The first few keys that have a place there, for a message."""
-        async for batch in obstore.list(self._open(), prefix=f"signatures/{digest}", chunk_size=_MAX_SIGNERS):
+        async for batch in obstore.list(self._open(), prefix=place(digest, ""), chunk_size=_MAX_SIGNERS):
             names = (entry["path"].rpartition("/")[2] for entry in batch)
             return tuple(sorted(filter(_KEY_ID.fullmatch, names)))
         return ()
@@ -189,7 +186,7 @@ class Store:
         return await self.cache.package(manifest, data, digest, self._parts)
 
     async def _parts(self, name: str, entry: FileEntry) -> AsyncIterator[obstore.Bytes]:
-        path = f"blobs/sha256/{entry.sha256}"
+        path = blob_key(entry.sha256)
         size = (await self._ask(name, lambda: obstore.head_async(self._open(), path)))["size"]
         if size > entry.size:
             raise CorruptError(f"{name} is larger than the {entry.size} bytes that were published")
