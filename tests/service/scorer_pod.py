@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from devkit import r
 from shared import internal_token
 from shared.messages import Answer, decode_response, encode_request
-from shared.signature import Field, Signature
+from shared.signature import Field, Signature, Type
 from shared.wire import Frame, pack_frame, tensor_specs, unpack_frame
 from tests.support import eventually
 
@@ -82,7 +82,7 @@ class Model:
 
 def vector(*inputs: Field) -> Signature:
     """A signature with one number to answer."""
-    return Signature(inputs=inputs, outputs=(Field(name="prediction", type="double", nullable=True),))  # type: ignore[arg-type]
+    return Signature(inputs=inputs, outputs=(Field(name="prediction", type=Type.DOUBLE, nullable=True),))
 
 
 class Scorer:
