@@ -51,9 +51,10 @@ class Door(Protocol):
     """Where a request may have to wait before it is parsed."""
 
     def takes(self, connection: ProtectProtocol, data: bytes) -> bool:
-        """Whether `data`, one whole request and no more, waits there as the connection's `visit`.
+        """Whether the whole request that `data` begins with waits there, as the connection's `visit`.
 
-        Unless that has ended meanwhile, `enter` or `refused_at_the_door` follows.
+        What comes after it is kept in `visit.rest`. Unless that has ended meanwhile, `enter` follows, or `refused_at_the_door` and
+        `data_received` with the rest.
         """
 
 
@@ -167,8 +168,11 @@ class ProtectProtocol(WholeProtocol):
 
     def data_received(self, data: bytes) -> None:
         """It waits at the door, or goes the usual way."""
-        if self.visit is not None:  # it said more than one request: all of it goes the usual way
-            data, self.visit = self.visit.data + data, None
+        if self.visit is not None:
+            self.visit.rest += data
+            if len(self.visit.rest) <= _SLICE_BYTES:
+                return
+            data, self.visit = self.visit.data + self.visit.rest, None  # so much goes the usual way
         elif self.door is not None and self._input is _IDLE and not self._unseen and self._all_answered:
             if self.crowd is not None:
                 self.crowd.wake(self)
@@ -443,7 +447,7 @@ class ProtectProtocol(WholeProtocol):
     def shutdown(self) -> None:
         """As uvicorn does. What waits at the door is served first: its connection looks idle, and would be closed."""
         if self.visit is not None:
-            data, self.visit = self.visit.data, None
+            data, self.visit = self.visit.data + self.visit.rest, None
             self.enter(data)
         super().shutdown()
 

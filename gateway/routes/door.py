@@ -53,17 +53,18 @@ class Refused:
 
 @dataclass(slots=True, eq=False)
 class Visitor:
-    """A whole request that waits."""
+    """A whole request that waits; `rest`: what its connection has said after it."""
 
     connection: ProtectProtocol
     data: bytes
+    rest: bytes
     target: bytes
     asked: Asked
     came_s: float
 
     @property
     def gone(self) -> bool:
-        """Whether its connection is lost, or it has said more and waits no longer."""
+        """Whether its connection is lost, or it has said so much more that it waits no longer."""
         return self.connection.visit is not self
 
 
@@ -122,9 +123,10 @@ class Door:
                 refused.until_s = now + _TRY_S
                 self._refused.move_to_end(key)
             return False
-        if not _is_whole(head, len(data) - end - 4):
+        length = _length(head)
+        if length is None or (whole := end + 4 + length) > len(data):
             return False
-        connection.visit = visitor = Visitor(connection, data, target, refused.asked, now)
+        connection.visit = visitor = Visitor(connection, data[:whole], data[whole:], target, refused.asked, now)
         self._waiting.append(visitor)
         if not self._called:
             self._called = True
@@ -166,18 +168,20 @@ class Door:
             visitor.connection.transport.close()
 
     def _answer(self, visitor: Visitor, now: float) -> None:
-        connection, data, asked = visitor.connection, visitor.data, visitor.asked
+        connection, asked = visitor.connection, visitor.asked
         try:
-            timeout_ms = self._entry.timeout_ms(_field(data, b"x-request-timeout-ms"), asked.grant)
+            timeout_ms = self._entry.timeout_ms(_field(visitor.data, b"x-request-timeout-ms"), asked.grant)
             entering = self._entering[asked.caller.key]
             self._entry.may_enter(asked, visitor.came_s, timeout_ms / 1000, entering)
         except MalformedRequestError:
-            connection.enter(data)
+            connection.enter(visitor.data + visitor.rest)
         except ScoregateError as error:
             connection.refused_at_the_door(self._refusal(error, visitor, now), asked.caller.key)
+            if visitor.rest:
+                connection.data_received(visitor.rest)
         else:
             self._entering[asked.caller.key] += 1
-            connection.enter(data)
+            connection.enter(visitor.data + visitor.rest)
 
     def _refusal(self, error: ScoregateError, visitor: Visitor, now: float) -> list[bytes]:
         sent_id = _field(visitor.data, b"x-request-id")
@@ -192,17 +196,18 @@ class Door:
         return [STATUS_LINE[error.status], *lines, b"server-timing: %b\r\n\r\n" % server_timing(clock.spent_s), body]
 
 
-def _is_whole(head: bytes, body_bytes: int) -> bool:
-    """Whether the request ends, beyond doubt, so many bytes behind its head."""
+def _length(head: bytes) -> int | None:
+    """So many bytes behind its head the request ends; None where that is not beyond doubt."""
     length = _LENGTH.search(head)
-    return (
-        length is not None
-        and int(length[1]) == body_bytes
-        and head.count(b"content-length") == 1
-        and head.count(b"authorization") == 1
-        and head.count(b"\n") == head.count(b"\r\n")
-        and not any(doubt in head for doubt in _DOUBTS)
-    )
+    if (
+        length is None
+        or head.count(b"content-length") != 1
+        or head.count(b"authorization") != 1
+        or head.count(b"\n") != head.count(b"\r\n")
+        or any(doubt in head for doubt in _DOUBTS)
+    ):
+        return None
+    return int(length[1])
 
 
 _FIELDS = {

@@ -2,7 +2,7 @@
 
 One Redis, a Redis Cluster or Azure Managed Redis (redis-py's asyncio clients). With `redis+cluster://` and
 `rediss+cluster://` it is a cluster; with `redis://` and `rediss://` the server is asked. Nothing here retries what
-Redis may have counted; admit.py decides what happens when Redis is away.
+Redis may have counted; failover.py decides what happens when Redis is away.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from gateway.shell.redis_login import EntraLogin
 
 #: A longer script call would hold Redis up: the rest of a caller's asks go in a further call of the same pipeline.
 MAX_ASKS_PER_CALL = 250
-#: Of one connection being opened and of one probe; the trips' own deadline is shorter and admit.py's.
+#: Of one connection being opened and of one probe; the trips' own deadline is shorter and failover.py's.
 SOCKET_TIMEOUT_S = 1.0
 _SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
 _LIMITS: tuple[Limit, ...] = ("calls", "rows", "concurrent", "quota")

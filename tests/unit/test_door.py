@@ -40,10 +40,22 @@ class Connection:
         self.refused = 0
         self.closed = False
         self.transport = self
+        self.entered: list[bytes] = []
+        self.door: Door | None = None
 
     def close(self) -> None:
         """It ends."""
         self.closed = True
+
+    def enter(self, data: bytes) -> None:
+        """The usual way."""
+        self.entered.append(data)
+
+    def data_received(self, data: bytes) -> None:
+        """More of it."""
+        assert self.door is not None
+        if not self.door.takes(self, data):  # type: ignore[arg-type]
+            self.enter(data)
 
     def refused_at_the_door(self, _answer: list[bytes], _caller: str) -> None:
         """It is told."""
@@ -64,6 +76,31 @@ async def test_connections_that_were_lost_while_they_waited_are_not_kept(monkeyp
         await asyncio.sleep(0)
     assert len(door) == 0
     assert [connection.refused for connection in connections] == [0] * 990 + [1] * 10
+
+
+async def test_of_requests_that_came_together_each_is_refused_here_and_what_is_none_goes_the_usual_way() -> None:
+    door = Door(FullEntry(), Metrics(), lambda *_: None)  # type: ignore[arg-type]
+    door.remember(b"Bearer t", b"/v1/models/m/score", ASKED)
+    connection = Connection()
+    connection.door = door
+    half = REQUEST[:-1]
+    connection.data_received(REQUEST * 3 + half)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert connection.refused == 3
+    assert connection.entered == [half]
+
+
+async def test_who_is_let_in_takes_along_what_came_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = FullEntry()
+    monkeypatch.setattr(entry, "may_enter", lambda *_: None)
+    door = Door(entry, Metrics(), lambda *_: None)  # type: ignore[arg-type]
+    door.remember(b"Bearer t", b"/v1/models/m/score", ASKED)
+    connection = Connection()
+    connection.door = door
+    connection.data_received(REQUEST * 2)
+    await asyncio.sleep(0)
+    assert connection.entered == [REQUEST * 2]
 
 
 async def test_a_mistake_about_one_visitor_is_logged_and_closes_its_connection_and_no_other(

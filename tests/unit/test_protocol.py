@@ -216,7 +216,7 @@ class Waits:
 
     def takes(self, connection: ProtectProtocol, data: bytes) -> bool:
         """It waits."""
-        connection.visit = SimpleNamespace(data=data)
+        connection.visit = SimpleNamespace(data=data, rest=b"")
         return True
 
 
@@ -259,6 +259,17 @@ async def test_a_request_that_waits_at_the_door_when_the_server_stops_is_answere
         assert served == ["/first", "/waits"]
         assert wire.written.count(b"HTTP/1.1 200 ") == 2
         assert (protocol.visit, wire.ended) == (None, True)
+
+
+async def test_what_is_said_behind_a_request_that_waits_waits_with_it_up_to_a_bound() -> None:
+    async with kept_alive(AtTheDoor) as (_, protocol, served):
+        protocol.data_received(WAITING)
+        protocol.data_received(WAITING)
+        assert protocol.visit.rest == WAITING
+        protocol.data_received(WAITING * (16 * 1024 // len(WAITING)))
+        assert protocol.visit is None
+        await settled()
+        assert served[:3] == ["/first", "/waits", "/waits"]
 
 
 async def test_what_waited_at_the_door_of_a_connection_that_is_closed_neither_enters_nor_is_answered() -> None:
