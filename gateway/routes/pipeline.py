@@ -21,7 +21,7 @@ from gateway.core.contract import Contract
 from gateway.core.contract.tokens import Steps
 from gateway.core.stages import Clock, MarkedClock, server_timing
 from gateway.core.tracing import Tracing
-from gateway.core.uploads import Bodies, Uploads
+from gateway.core.uploads import Bodies, BodyRoom, Uploads
 from gateway.metrics import Metrics
 from gateway.middleware.errors import request_id
 from gateway.routes.entry import Asked, Entry, too_many
@@ -38,6 +38,7 @@ from shared.errors import (
     InvalidDataError,
     MalformedRequestError,
     PayloadTooLargeError,
+    RequestTimeoutError,
     ScoregateError,
     UpstreamError,
 )
@@ -49,6 +50,8 @@ _TIMEOUT = CLIENT_TIMEOUT_HEADER.encode()
 _IN_TIME_OR_NOT = frozenset({200, 504})
 #: With more rows it may be the request itself that takes long.
 _FEW_ROWS = 32
+#: For so long, at most, an answer waits for its place among the concurrent to be given back.
+_RETURNS_WITHIN_S = 0.010
 
 
 class Form(Protocol):
@@ -191,7 +194,7 @@ class Pipeline:
         request = request_id(scope)
         key, limits, contract = asked.caller.key, asked.grant.limits, asked.contract
         form.content_type(headers)
-        within_s = min(self.settings.body_timeout_s, max(0.001, deadline_s - time.monotonic()))
+        within_s = max(0.001, deadline_s - time.monotonic())
         body = None if b"content-encoding" in headers else scope["state"].pop("body", None)
         frame, wanted = await self._read(form, asked, headers, receive, within_s, clock, body)
         scope["state"]["rows"] = frame.rows
@@ -230,6 +233,8 @@ class Pipeline:
                     out, content = await in_steps(steps)
             except WireError as error:
                 raise UpstreamError from error
+        if ticket.returned is not None:  # the caller's next request may come to another process
+            await asyncio.wait((ticket.returned,), timeout=_RETURNS_WITHIN_S)
         if len(content) >= LEAST_BYTES:
             encoding, content = await compressed(content, headers.get(b"accept-encoding", b""))
             out += encoding
@@ -273,8 +278,7 @@ class Pipeline:
                     frame, wanted = await in_steps(steps)
             else:
                 with self._bodies.of(key) as room:
-                    with self._uploads.sending(key, limits, within_s=within_s):
-                        body = await read_body(receive, headers, limit=limit, within_s=within_s, hold=room.hold)
+                    body = await self._receive(asked, headers, receive, within_s, room)
                     clock.enter("validate", time.monotonic())
                     frame, wanted = await in_steps(form.read(asked.contract, body, headers))
         except (InvalidDataError, MalformedRequestError, PayloadTooLargeError):
@@ -283,3 +287,18 @@ class Pipeline:
             (await self.admission.admit(key, limits, rows=0)).release()
             raise
         return frame, wanted
+
+    async def _receive(
+        self, asked: Asked, headers: dict[bytes, bytes], receive: Receive, left_s: float, room: BodyRoom
+    ) -> bytes:
+        """The body that is still to come; raises RequestTimeoutError, or DeadlineExceededError where that is nearer."""
+        within_s = min(self.settings.body_timeout_s, left_s)
+        with self._uploads.sending(asked.caller.key, asked.grant.limits, within_s=within_s):
+            try:
+                return await read_body(
+                    receive, headers, limit=self.settings.max_body_bytes, within_s=within_s, hold=room.hold
+                )
+            except RequestTimeoutError as error:
+                if within_s < left_s:
+                    raise
+                raise DeadlineExceededError from error

@@ -8,6 +8,7 @@ back (`is_sure`); its answer never leaves before.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 from typing import Protocol
@@ -149,14 +150,15 @@ class Admission:
             raise
         return ticket
 
-    def give_back(self, caller_key: str, limits: Limits, lease_id: str, *, shared: bool) -> None:
-        """The place of a request that is over: at once where another process may lack it."""
+    def give_back(self, caller_key: str, limits: Limits, lease_id: str, *, shared: bool) -> asyncio.Future[None] | None:
+        """The place of a request that is over: at once where another process may lack it, and then what says that it is done."""
         places, in_flight = limits.concurrent or 0, self._local.in_flight(caller_key)
         self._local.release(caller_key, lease_id)
         if not shared or not self.shared.up:  # it ends at its deadline
-            return
-        returned = Return(caller_key, limits, Release(lease_id))
+            return None
         if places < _MANY_PLACES or 4 * in_flight > places:
-            self._trips.add_now(returned)
-        else:
-            self._trips.add(returned)
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._trips.add_now(Return(caller_key, limits, Release(lease_id), done))
+            return done
+        self._trips.add(Return(caller_key, limits, Release(lease_id)))
+        return None

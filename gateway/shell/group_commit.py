@@ -28,11 +28,12 @@ _LATER_S = 0.010
 
 
 class Return(msgspec.Struct, frozen=True, eq=False):
-    """A place that is given back to the shared counters, which nobody waits for."""
+    """A place that is given back to the shared counters. `done`, where somebody waits for that: it is, or could not be."""
 
     caller_key: str
     limits: Limits
     ask: Release
+    done: asyncio.Future[None] | None = None
 
 
 class GroupCommit:
@@ -137,13 +138,22 @@ class GroupCommit:
 
     def _settle(self, asked: Sequence[Ticket | Return], answer: Answer) -> None:
         for waiting, decision in zip(asked, answer.decisions, strict=True):
-            if isinstance(waiting, Ticket) and decision is not None:
+            if isinstance(waiting, Return):
+                _end(waiting)
+            elif decision is not None:
                 waiting.decided(decision, shared=True)
 
     def _settle_here(self, asked: Sequence[Ticket | Return]) -> None:
         for waiting in asked:
-            if isinstance(waiting, Ticket) and waiting.undecided and (waiting.begun or not waiting.gone):
+            if isinstance(waiting, Return):
+                _end(waiting)
+            elif waiting.undecided and (waiting.begun or not waiting.gone):
                 self.decide_here(waiting)
+
+
+def _end(returned: Return) -> None:
+    if returned.done is not None and not returned.done.done():
+        returned.done.set_result(None)
 
 
 def _places(asked: Sequence[Ticket | Return]) -> list[Return]:

@@ -27,7 +27,7 @@ class Ticket:
 
     __slots__ = (
         "_admission", "_decision", "_fields", "_on_admitted", "_shared", "_waiter", "ask", "begun", "caller_key", "gone", "limits",
-        "on_refused",
+        "on_refused", "returned",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +43,8 @@ class Ticket:
         self._waiter: asyncio.Future[None] | None = None
         self._on_admitted: Callable[[], None] | None = None
         self.gone = False
+        #: After `release`, where another process may lack its place: until it is given back the caller should not hear of its end.
+        self.returned: asyncio.Future[None] | None = None
         #: Its work was begun before it was decided: it will be charged, whatever becomes of it.
         self.begun = False
         #: Called once, instead of raising, where nobody waits in `admitted` when the decision comes and it is a refusal.
@@ -117,7 +119,9 @@ class Ticket:
 
     def _give_back(self) -> None:
         if self.ask.lease_ms > 0 and isinstance(self._decision, Admitted):
-            self._admission.give_back(self.caller_key, self.limits, self.ask.lease_id, shared=self._shared)
+            self.returned = self._admission.give_back(
+                self.caller_key, self.limits, self.ask.lease_id, shared=self._shared
+            )
 
     def _refusal(self, refused: Refused) -> TooManyRequestsError:
         return refusal(self.limits, refused, ratelimit_fields.fields(self.limits, refused.usage))

@@ -161,12 +161,28 @@ async def test_a_caller_who_never_has_too_many_at_once_is_never_refused_by_two_g
         async def client(number: int) -> None:
             for turn in range(12):
                 admission = (one, two)[(number + turn) % 2]
-                with await admission.admit("a", limits, rows=1, lease_ms=60_000):
+                with await admission.admit("a", limits, rows=1, lease_ms=60_000) as ticket:
                     await asyncio.sleep(0.001 * (number % 3))
-                for _ in range(3):  # its answer's way to the client, and the next request's way to us
-                    await asyncio.sleep(0)
+                if ticket.returned is not None:
+                    await ticket.returned
 
         await asyncio.gather(*(client(number) for number in range(places)))
+
+
+async def test_a_place_that_nobody_else_can_lack_is_not_waited_for_and_one_that_redis_never_gets_not_for_ever() -> None:
+    store = ScriptedStore()
+    async with started(store, trip_timeout_s=0.02) as admission:
+        with await admission.admit("a", Limits(concurrent=64), rows=1, lease_ms=60_000) as ticket:
+            pass
+        assert ticket.returned is None
+        ticket = await admission.admit("a", Limits(concurrent=2), rows=1, lease_ms=60_000)
+        store.gate.clear()
+        ticket.release()
+        assert ticket.returned is not None
+        assert not ticket.returned.done()
+        async with asyncio.timeout(10):
+            await ticket.returned
+        assert not admission.shared.up
 
 
 async def test_every_caller_gets_its_own_answer() -> None:
