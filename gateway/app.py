@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ from gateway.routes.internal import internal_app
 from gateway.routes.pipeline import Pipeline
 from gateway.routes.v1 import Score, V1Form, v1_routes
 from gateway.routes.v2 import V2Form, v2_routes
-from gateway.settings import GatewaySettings
+from gateway.settings import PREFIX, GatewaySettings
 from gateway.shell.admit import Admission
 from gateway.shell.authenticate import Authenticator
 from gateway.shell.coalesce import Forwarder, Waiting
@@ -70,7 +72,8 @@ class Gateway:
         self.draining = False
         self._ticking: asyncio.Task[None] | None = None
         self._said: tuple[str, frozenset[str]] | None = None
-        self._keys_client = entra_client(settings.ca_file)
+        with _said_of("CA_FILE"):
+            self._keys_client = entra_client(settings.ca_file)
         self._keys = EntraKeys(
             discovery_urls(settings.authority, settings.tenants), self._keys_client, on_fetch=self._on_fetch
         )
@@ -83,9 +86,11 @@ class Gateway:
         )
         self._admission = parts.admission or Admission(counter_store(settings), observer=self.metrics)
         self._contracts = parts.contracts or Contracts(settings.max_rows)
+        with _said_of("INTERNAL_KEY_FILE"):
+            key = load_private_key(Path(settings.internal_key_file).read_bytes())
         self._pods = PodClient(
             settings.scorer_urls,
-            load_private_key(Path(settings.internal_key_file).read_bytes()),
+            key,
             name=f"gateway@{socket.gethostname()}",
             poll_s=settings.catalogue_poll_s,
             on_change=self._on_catalogue,
@@ -207,6 +212,15 @@ class Gateway:
         )
 
 
+@contextmanager
+def _said_of(setting: str) -> Iterator[None]:
+    """What is wrong with a file names the setting that names the file."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{PREFIX}{setting}: {error}") from error
+
+
 def scores(pipeline: Pipeline) -> dict[tuple[str, str], ASGIApp]:
     """Who serves the scoring routes of which interface."""
     return {("v1", "score"): Score(pipeline, V1Form()), ("v2", "infer"): Score(pipeline, V2Form())}
@@ -217,7 +231,8 @@ def counter_store(settings: GatewaySettings) -> RedisCounterStore | None:
     if settings.redis_url is None:
         return None
     secret = settings.redis_password_file
-    password = Path(secret).read_text(encoding="utf-8").strip() if secret else None
+    with _said_of("REDIS_PASSWORD_FILE"):
+        password = Path(secret).read_text(encoding="utf-8").strip() if secret else None
     return RedisCounterStore(
         settings.redis_url, password=password, login=redis_login(settings), ca_file=settings.redis_ca_file
     )
@@ -248,7 +263,9 @@ def redis_login(settings: GatewaySettings) -> EntraLogin | None:
 def build(settings: GatewaySettings, parts: Parts | None = None) -> Gateway:
     """A gateway from its settings, with `parts` in place of its own.
 
-    Raises OSError for a file that cannot be read, ValueError for one that cannot be used.
+    Raises ValueError for a file that cannot be read or used.
     """
     path = Path(settings.policy_file)
-    return Gateway(settings, read_policy(path.read_text(encoding="utf-8"), path.name), parts)
+    with _said_of("POLICY_FILE"):
+        policy = read_policy(path.read_text(encoding="utf-8"), path.name)
+    return Gateway(settings, policy, parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -22,6 +23,10 @@ PREFIX = "GATEWAY_"
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Count = Annotated[int, Meta(ge=1)]
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?"
+_SCORER_URL = re.compile(rf"https?://{_HOST}/?")
+_REDIS_URL = re.compile(rf"rediss?(?:\+cluster)?://(?:.*@)?{_HOST}(?:/[0-9]*)?(?:\?.*)?|unix://(?:.*@)?/[^?]+(?:\?.*)?")
+_RATE = re.compile(r"[1-9][0-9]*/(?:second|minute|hour|day)")
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True):
@@ -148,11 +153,28 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     def _mistakes(self) -> Iterator[str]:
         """Rules of one setting that a type cannot say, and of several."""
         for url in self.scorer_urls:
-            if not url.startswith(("http://", "https://")):
-                yield f"{PREFIX}SCORER_URLS: {url!r} must begin with http:// or https://"
+            if not _SCORER_URL.fullmatch(url):
+                yield f"{PREFIX}SCORER_URLS: {_masked(url)!r} must be http:// or https://, a host and perhaps a port, and no more"
+        for name, rate in (
+            ("FAILED_LOGINS", self.failed_logins),
+            ("PUBLIC_PAGES", self.public_pages),
+            ("CATALOGUE_READS", self.catalogue_reads),
+        ):
+            if not _RATE.fullmatch(rate):
+                yield f"{PREFIX}{name}: {rate!r} must be N/second, N/minute, N/hour or N/day, with N from 1"
+        for network in self.trusted_proxies:
+            try:
+                ip_network(network, strict=False)
+            except ValueError as error:
+                yield f"{PREFIX}TRUSTED_PROXIES: {network!r} is no address and no CIDR range: {error}"
         if not self.authority.startswith("https://"):
             yield f"{PREFIX}AUTHORITY must begin with https://: keys over plain HTTP could be anyone's"
         redis_url = self.redis_url or ""
+        if redis_url and not _REDIS_URL.fullmatch(redis_url):
+            yield (
+                f"{PREFIX}REDIS_URL must be redis://, rediss://, redis+cluster:// or rediss+cluster://, a host and perhaps a port "
+                "and a database's number, or unix:// and a path; percent-encode what is special in a password"
+            )
         if self.redis_credentials == "entra":
             if not redis_url.startswith("rediss"):
                 yield (

@@ -28,8 +28,40 @@ def test_without_redis_there_is_no_shared_store() -> None:
 
 
 def test_a_password_file_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(ValueError, match=r"^GATEWAY_REDIS_PASSWORD_FILE: .*nowhere"):
         counter_store(settings(redis_url="redis://redis", redis_password_file=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        *(("scorer_urls", (url,)) for url in (
+            "http://", "http://user:secret@scorer:8081", "http://scorer:8081/v2", "http://scorer?a=b", "scorer:8081",
+        )),
+        *(("redis_url", url) for url in ("foo", "unix://", "redis://", "redis://h/xx", "redis://h:port", "http://h")),
+        *((name, rate) for name in ("failed_logins", "public_pages", "catalogue_reads") for rate in (
+            "x", "0/minute", "5/fortnight", "1/second;2/minute", "",
+        )),
+        ("trusted_proxies", ("10.0.0.0/33",)),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_a_mistake_that_names_its_setting(setting: str, wrong: object) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(**{setting: wrong})
+    [mistake] = caught.value.mistakes
+    assert mistake.startswith(f"GATEWAY_{setting.upper()}")
+    assert "secret" not in mistake
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://redis", "rediss://user:p%40ss@redis:6380/2?timeout=1", "redis+cluster://[::1]:7000", "unix:///run/redis.sock?db=1",
+        "unix://:secret@/run/redis.sock",
+    ],
+)  # fmt: skip
+def test_addresses_of_redis(url: str) -> None:
+    assert settings(redis_url=url).redis_url == url
 
 
 @pytest.mark.parametrize("url", [None, "redis://redis:6379"])
