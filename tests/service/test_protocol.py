@@ -422,6 +422,14 @@ async def test_expect_100_continue_is_answered_before_the_body_comes() -> None:
         assert (await client.answer())[0] == 200
 
 
+async def test_a_client_of_http_1_0_that_expects_100_continue_gets_none() -> None:
+    async with serving() as stage:
+        client = await stage.connect()
+        await client.send(b"POST / HTTP/1.0\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        await client.send(b"ok")
+        assert (await client.answer())[0] == 200
+
+
 async def test_a_body_announced_as_too_large_is_refused_instead_of_100_continue() -> None:
     async with serving() as stage:
         client = await stage.connect()

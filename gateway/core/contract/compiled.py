@@ -137,6 +137,6 @@ class Contract:
     def refuse_rows(self) -> NoReturn:
         """Raise PayloadTooLargeError: more rows than this server takes."""
         raise PayloadTooLargeError(
-            f"The request has more rows than the {self.max_rows} this server takes at once; send several requests.",
+            f"The request has more rows than the {self.max_rows} that one for this model may have; send several requests.",
             reason="too_many_rows",
         )
