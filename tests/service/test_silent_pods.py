@@ -120,7 +120,7 @@ async def test_the_only_pod_is_waited_for_however_silent() -> None:
 
 async def test_a_version_is_not_ready_while_none_of_its_pods_answers_and_is_again_when_one_does(tmp_path: Path) -> None:
     async with running(tmp_path, FakePod(), catalogue_poll_s=0.05) as gateway, client(gateway.url) as http:
-        pods = gateway.gateway.pipeline.pods.pods
+        pods = gateway.gateway.entry.pods.pods
         assert (await http.get("/v2/models/m/ready")).status_code == 200
         [pod] = pods.by_address.values()
         pods.failed(pod, time.monotonic())
