@@ -77,12 +77,14 @@ class Infer:
             if trace is not None:
                 trace.scores(call)
             answer = await self._score(call, receive)
-            if answer.refused is not None:
-                raise answer.refused  # noqa: TRY301 - one way out
-            reply = self._reply(call, answer, time.monotonic())
-            begun = True
-            await asgi.answer(scope, send, 200, *reply)
-            code = answer.errors[0].code if answer.errors else "ok"
+            if answer.refused is not None:  # not raised: its traceback would hold this frame, and this frame it
+                code, begun = answer.refused.code, True
+                await send_error(send, answer.refused)
+            else:
+                reply = self._reply(call, answer, time.monotonic())
+                begun = True
+                await asgi.answer(scope, send, 200, *reply)
+                code = answer.errors[0].code if answer.errors else "ok"
         except ClientGoneError:
             code = "client_gone"
         except ScoregateError as error:
@@ -151,13 +153,18 @@ class Infer:
 
     async def _score(self, call: Call, receive: Receive) -> Answer:
         """Submit, then wait for the answer, the deadline or the caller's departure, whichever is first."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         call.tag = future
+        try:
+            return await self._answered(call, future, receive)
+        finally:
+            call.tag = None  # the future holds the answer, and that the call: a ring outlives its request
+
+    async def _answered(self, call: Call, future: asyncio.Future[Answer | None], receive: Receive) -> Answer:
         self._workers.submit(call)
-        if future.done():
-            return future.result()
-        workers = self._workers
+        if (answer := future.result() if future.done() else None) is not None:
+            return answer
+        loop, workers = asyncio.get_running_loop(), self._workers
         deadline = loop.call_later(
             call.deadline_s - time.monotonic(), lambda: workers.perform(workers.pool.expire(call))
         )
@@ -169,10 +176,15 @@ class Infer:
 
         departure = loop.call_later(_WATCH_AFTER_S, watch)
         try:
-            return await future
-        except (ClientGoneError, asyncio.CancelledError):
+            answer = await future
+        except asyncio.CancelledError:
             workers.perform(workers.pool.leave(call, time.monotonic()))
             raise
+        else:
+            if answer is not None:
+                return answer
+            workers.perform(workers.pool.leave(call, time.monotonic()))
+            raise ClientGoneError
         finally:
             deadline.cancel()
             departure.cancel()
@@ -214,9 +226,10 @@ async def _departed(receive: Receive) -> None:
         pass
 
 
-def _leave(future: asyncio.Future[Answer], task: asyncio.Task[None]) -> None:
+def _leave(future: asyncio.Future[Answer | None], task: asyncio.Task[None]) -> None:
+    """None, not an exception: its traceback would hold the frame that waits, and so the future."""
     if not task.cancelled() and not future.done():
-        future.set_exception(ClientGoneError())
+        future.set_result(None)
 
 
 def deliver(answer: Answer) -> None:
