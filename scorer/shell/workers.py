@@ -35,6 +35,8 @@ from shared.wire import Frame, WireError
 log = structlog.get_logger()
 _LOST_GRACE_S = 0.1
 _CHILDREN_EVERY_S = 1.0
+#: Rows crash R in many ways, but not in these: an operator, or the kernel that is out of memory.
+_BY_HAND = frozenset({signal.SIGKILL, signal.SIGTERM})
 _CAUSES = {Plight.STOPPED: Cause.STOPPED, Plight.CRASHING: Cause.CRASHED}
 
 
@@ -272,8 +274,7 @@ class Workers:
                 process.zygote.missed()
         jitter = random.random()  # noqa: S311 - spreads retries, guards nothing
         how = str(death) if cause is Cause.DIED else str(cause).replace("_", " ")
-        # Rows crash R in many ways, but not in this one: an operator, or the kernel that is out of memory.
-        outside = cause is Cause.DIED and death.signal == signal.SIGKILL
+        outside = cause is Cause.DIED and death.signal in _BY_HAND
         self.perform(self.pool.worker_gone(number, time.monotonic(), how=how, outside=outside, jitter=jitter))
 
     # predictions and pings

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -57,15 +58,16 @@ class Zygote:
         self._waiting: dict[str, asyncio.Future[list[str]]] = {}
         self._listeners: dict[str, Callable[[str, list[str]], None]] = {}
         self._loop = asyncio.get_running_loop()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            cwd=folder,
-            start_new_session=True,
-        )
+        with _interrupts_blocked():
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd=folder,
+                start_new_session=True,
+            )
         self.pid = self._process.pid
         self._guard = Guard(self.pid, folder)
         self._loaded: asyncio.Future[None] = self._loop.create_future()
@@ -187,6 +189,19 @@ class Zygote:
         self._fail(ZygoteError(f"R ended ({death})" + (f": {last}" if last else "")))
         self.gone.set_result(death)
         self._on_death(death)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """What is started meanwhile never gets a SIGINT: R takes a worker that got one from under the next request.
+
+    Blocked, not ignored: R sets a handler of its own whatever it finds, but a mask goes through exec and fork untouched.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Lines:

@@ -119,6 +119,36 @@ def test_no_request_fails_while_a_worker_is_killed_every_half_second(tmp_path: P
         eventually(lambda: not killed & set(pod.processes()), what="the killed are gone")
 
 
+def test_an_interrupt_of_every_r_process_ends_none_and_loses_no_request(tmp_path: Path) -> None:
+    with scorer(tmp_path, SLOW, workers=2) as pod, ThreadPoolExecutor(2) as threads:
+        pod.ready()
+        both = [threads.submit(pod.predict, SLOW, seconds=[0.5]) for _ in range(2)]
+        assert [call.result() for call in both] == [[0.5]] * 2
+        workers = [w["pid"] for w in pod.workers()]
+        for pid in pod.processes():
+            os.kill(pid, signal.SIGINT)
+        both = [threads.submit(pod.predict, SLOW, seconds=[0.5]) for _ in range(2)]
+        eventually(lambda: pod.status()["busy"] == 2, what="both are in")
+        for pid in pod.processes():
+            os.kill(pid, signal.SIGINT)
+        assert [call.result() for call in both] == [[0.5]] * 2
+        assert [w["pid"] for w in pod.workers()] == workers
+
+
+def test_a_request_is_scored_though_its_workers_are_told_to_end_twice(tmp_path: Path) -> None:
+    with scorer(tmp_path, SLOW, workers=1) as pod, ThreadPoolExecutor(1) as thread:
+        pod.ready()
+        call = thread.submit(pod.predict, SLOW, seconds=[2.0])
+        ended: set[int] = set()
+        for _ in range(2):
+            [worker] = eventually(
+                lambda: [w["pid"] for w in pod.workers() if w["state"] == "busy" and w["pid"] not in ended]
+            )
+            os.kill(worker, signal.SIGTERM)
+            ended.add(worker)
+        assert call.result() == [2.0]
+
+
 def test_a_hung_zygote_is_loaded_anew_while_its_workers_serve(tmp_path: Path) -> None:
     with scorer(tmp_path, DOUBLE, workers=1, worker_start_s=1) as pod:
         pod.ready()
