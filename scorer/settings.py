@@ -60,7 +60,9 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_predict_s: Annotated[Seconds, Doc("seconds one prediction may take in R before its worker is killed")] = 30.0
     predict_grace_s: Annotated[Seconds, Doc("seconds on top of that until the kill")] = 2.0
     max_load_s: Annotated[Seconds, Doc("seconds a version may take to load, and again for its self-test")] = 120.0
-    max_body_bytes: Annotated[Positive, Doc("bytes of one request")] = 64 * 1024 * 1024
+    max_body_bytes: Annotated[Positive, Doc("bytes of one request; four times as many may one answer of R have")] = (
+        64 * 1024 * 1024
+    )
     held_bytes: Annotated[
         Positive, Doc("bytes of all requests that are being read, wait, run or are answered; beyond: 503")
     ] = 256 * 1024 * 1024

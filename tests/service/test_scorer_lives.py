@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scorer.shell.processes import YIELDING
+from shared.signature import Field, Signature, Type
 from tests.service.scorer_models import DOUBLE, HOSTILE, SLOW
 from tests.service.scorer_pod import ROOT, Column, Model, Scorer, scorer
 from tests.support import eventually
@@ -341,6 +342,32 @@ def test_a_body_over_the_limit_is_refused_announced_or_not(tmp_path: Path) -> No
 
 
 # --- what it makes of a store
+
+
+def test_an_answer_that_is_too_large_is_said_and_ends_no_worker(tmp_path: Path) -> None:
+    grows = Model(
+        "grows",
+        Signature(inputs=(Field(name="x", type=Type.DOUBLE),), outputs=(Field(name="text", type=Type.STRING),)),
+        "predict_model <- function(model, newdata) data.frame(text = strrep('a', newdata$x))",
+        {"x": [3.0]},
+        {"text": ["aaa"]},
+    )
+    with scorer(tmp_path, grows, DOUBLE, max_body_bytes=1000, workers=1) as pod:
+        pod.ready()
+        eventually(lambda: settled(pod, 2), what="both are there")
+        workers = pod.workers("grows")
+        answer = pod.infer(grows, {"x": [2.0, 100_000.0, 1.0]}, items=[1, 1, 1])
+        [error] = answer.errors
+        assert (error.item, error.code) == (1, "prediction_failed")
+        assert "larger than 4000 bytes (4 x SCORER_MAX_BODY_BYTES)" in error.detail
+        assert pod.predict(grows, x=[3.0]) == ["aaa"]
+        assert [w["pid"] for w in pod.workers("grows")] == [w["pid"] for w in workers]
+
+
+def test_a_version_whose_example_is_answered_with_too_much_says_so(tmp_path: Path) -> None:
+    with scorer(tmp_path, DOUBLE, max_body_bytes=1) as pod:
+        eventually(lambda: settled(pod, 1), what="it is refused")
+        assert "larger than 4 bytes" in pod.version("double")["reason"]
 
 
 def test_versions_that_cannot_be_served_are_reported_by_name_and_the_rest_are_served(tmp_path: Path) -> None:
