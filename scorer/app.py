@@ -12,6 +12,7 @@ import contextlib
 import random
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ from scorer.middleware import InternalToken
 from scorer.routes.data import Dispatch, data_routes
 from scorer.routes.infer import Infer, deliver
 from scorer.routes.internal import internal_routes
-from scorer.settings import ScorerSettings
+from scorer.settings import PREFIX, ScorerSettings
 from scorer.shell import processes
 from scorer.shell.environment import allowed_cores
 from scorer.shell.keys import TokenCheck
@@ -56,13 +57,14 @@ class Pod:
     """Everything one scorer process holds. Build it inside the running loop."""
 
     def __init__(self, settings: ScorerSettings, folder: RunFolder) -> None:
-        """Raises OSError or ValueError where a setting names a file or folder that cannot be used."""
+        """Raises ValueError where a setting names a file or folder that cannot be used; it names both."""
         self.settings = settings
-        self.tokens = TokenCheck(Path(settings.gateway_keys_file))
+        with _named("GATEWAY_KEYS_FILE", settings.gateway_keys_file):
+            self.tokens = TokenCheck(Path(settings.gateway_keys_file))
         slots = settings.workers or allowed_cores()
         self.folder = folder
         run_dir = folder.path
-        cache = Path(settings.cache_dir) if settings.cache_dir else run_dir / "cache"
+        cache = Path(settings.cache_dir).absolute() if settings.cache_dir else run_dir / "cache"
         self.metrics = ScorerMetrics()
         self.pool = Pool(_pool_limits(settings, slots))
         self.metrics.watch(self.pool, time.monotonic)
@@ -77,7 +79,8 @@ class Pod:
         )
         self.workers = Workers(self.pool, limits, self.metrics, deliver)
         pod = settings.pod_name or socket.gethostname()
-        store = Store(settings.store_url, cache)
+        with _named("CACHE_DIR" if settings.cache_dir else "RUN_DIR", cache):
+            store = Store(settings.store_url, cache)
         self.versions = Versions(settings, store, self.workers, self.metrics, run_dir, slots, pod)
         self.tracing = call_tracing(settings)
         if self.tracing is not None:
@@ -148,6 +151,16 @@ class Pod:
         await asyncio.to_thread(processes.kill_children)  # what model code had started and nobody has swept yet
 
 
+@contextlib.contextmanager
+def _named(setting: str, path: str | Path) -> Iterator[None]:
+    """What is wrong with a file or folder is said with the setting that names it: raises ValueError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ValueError(f"{PREFIX}{setting}: {path}: {why}") from error
+
+
 def _pool_limits(settings: ScorerSettings, slots: int) -> PoolLimits:
     return PoolLimits(
         slots,
@@ -189,7 +202,9 @@ async def serve(settings: ScorerSettings) -> int:
     processes.become_subreaper()
     data = serving.listen(settings.host, settings.port)
     internal = serving.listen(settings.internal_host, settings.internal_port)
-    with RunFolder(settings.run_dir) as folder:  # removed after a failed start, too
+    with _named("RUN_DIR", settings.run_dir or "/tmp"):  # noqa: S108 - what the folder itself takes
+        made = RunFolder(settings.run_dir)
+    with made as folder:  # removed after a failed start, too
         return await _run(Pod(settings, folder), data, internal)
 
 

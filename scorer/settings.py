@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -140,5 +141,6 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             name, at, version = wanted.partition("@")
             if not name or (at and not version):
                 yield f"{PREFIX}MODELS: {wanted!r} is not name or name@version"
-        if len(self.run_dir.encode()) > 60 or any(c in self.run_dir for c in "\t\n"):
-            yield f"{PREFIX}RUN_DIR: at most 60 bytes, without tabs: sockets have at most 107 in all"
+        run_dir = str(Path(self.run_dir).absolute()) if self.run_dir else ""
+        if len(run_dir.encode()) > 60 or any(c in self.run_dir for c in "\t\n"):
+            yield f"{PREFIX}RUN_DIR: at most 60 bytes with the folder it is in, without tabs: sockets have at most 107 in all"

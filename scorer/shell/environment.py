@@ -62,7 +62,7 @@ def r_environment(r_libs: str, home: Path) -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
     }
     if r_libs:
-        environment["R_LIBS"] = r_libs
+        environment["R_LIBS"] = ":".join(str(Path(folder).absolute()) for folder in r_libs.split(":") if folder)
     if (path := reference_blas()) is not None:
         environment["R_LD_LIBRARY_PATH"] = path
     return environment

@@ -22,7 +22,7 @@ class RunFolder:
 
     def __init__(self, root: str) -> None:
         """`root` is made if need be; empty: /tmp, which keeps socket paths short. Raises OSError if it cannot be used."""
-        parent = Path(root or "/tmp")  # noqa: S108 - private by mkdtemp
+        parent = Path(root or "/tmp").absolute()  # noqa: S108 - private by mkdtemp
         if root:
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_abandoned(parent)

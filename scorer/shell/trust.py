@@ -16,13 +16,15 @@ class TrustedKeys:
     """Who may sign, read anew whenever it is asked."""
 
     def __init__(self, file: str) -> None:
-        """Raises OSError or ValueError if the file has no usable key: with it, no version could be served."""
+        """Raises SigningError if the file has no usable key: with it, no version could be served."""
         self._file = Path(file)
         self._read()
 
     def _read(self) -> dict[str, bytes]:
         try:
             return public_keys(self._file.read_bytes())
+        except OSError as error:
+            raise SigningError(f"SCORER_TRUSTED_KEYS: {self._file}: {error.strerror}") from error
         except SigningError as error:
             raise SigningError(f"SCORER_TRUSTED_KEYS: {self._file}: {error}") from error
 
@@ -30,5 +32,5 @@ class TrustedKeys:
         """Raw public keys by id, as the file has them now. Raises UntrustedError while it cannot be read."""
         try:
             return self._read()
-        except (OSError, SigningError) as error:
+        except SigningError as error:
             raise UntrustedError(f"the trusted keys cannot be read: {error}") from error

@@ -308,7 +308,7 @@ class Versions:
     def _start_zygote(self, version: Version, package: Path) -> Zygote:
         self._numbers += 1
         folder = self._run_dir / f"z{self._numbers}"
-        program = str(Path(self._settings.r_home) / "bin" / "R") if self._settings.r_home else "R"
+        program = str(Path(self._settings.r_home).absolute() / "bin" / "R") if self._settings.r_home else "R"
         quoted = str(package).replace("\\", "\\\\").replace("'", "\\'")
         command = [program, "--vanilla", "--no-echo", "-e", f"scoregate::run_zygote('{quoted}')"]
         zygote: Zygote | None = None

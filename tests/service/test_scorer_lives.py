@@ -507,7 +507,9 @@ def test_the_cache_is_used_again_and_what_was_damaged_in_it_is_not(tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"SCORER_GATEWAY_KEYS_FILE": "/nowhere.pem"}, "/nowhere.pem"),
+        ({"SCORER_GATEWAY_KEYS_FILE": "/nowhere.pem"}, "SCORER_GATEWAY_KEYS_FILE: /nowhere.pem: No such file"),
+        ({"SCORER_GATEWAY_KEYS_FILE": "/dev/null"}, "SCORER_GATEWAY_KEYS_FILE: /dev/null: no Ed25519 public key"),
+        ({"SCORER_RUN_DIR": "/proc/x"}, "SCORER_RUN_DIR: /proc/x: No such file"),
         ({"SCORER_STORE_URL": ""}, "SCORER_STORE_URL is required"),
         ({"SCORER_WORKERS": "many", "SCORER_TYPO": "1"}, "SCORER_TYPO is not a setting"),
     ],
@@ -532,6 +534,27 @@ def started(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
         timeout=30,
         check=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"), [("SCORER_CACHE_DIR", "/proc/x"), ("SCORER_TRUSTED_KEYS", "/nowhere.pem")]
+)
+def test_a_file_or_folder_that_cannot_be_used_is_named_with_its_setting(
+    tmp_path: Path, setting: str, path: str
+) -> None:
+    key = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "keys.pem").write_bytes(key)
+    done = started(tmp_path, **{"SCORER_GATEWAY_KEYS_FILE": str(tmp_path / "keys.pem"), setting: path})
+    assert done.returncode == 2
+    assert f"scorer: {setting}: {path}: No such file" in done.stderr
+
+
+def test_folders_may_be_relative_to_where_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="sgt-", dir="/tmp") as folder:  # a short name, for the sake of sockets
+        monkeypatch.chdir(folder)
+        with scorer(tmp_path, DOUBLE, cache_dir="cache", environment={"SCORER_RUN_DIR": "run"}) as pod:
+            pod.ready()
+            assert pod.predict(DOUBLE, x=[1.0]) == [2.0]
 
 
 def test_a_start_that_fails_leaves_no_run_folder(tmp_path: Path) -> None:
