@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,8 +21,13 @@ from shared.tracing_settings import (
 
 PREFIX = "SCORER_"
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+#: A pebibyte at most: in bytes, the kernel takes it as a limit.
+MebibytesOrNone = Annotated[int, msgspec.Meta(ge=0, le=2**30)]
+Mebibytes = Annotated[int, msgspec.Meta(ge=1, le=2**30)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
+#: What obstore opens; whether it is there, the first look says.
+_STORE = re.compile(r"file:///.+|memory:/.*|(az|azure|adl|abfss?|s3a?|gs|https?)://[^/].*")
 
 
 class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +49,7 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     models: Annotated[tuple[str, ...], Doc("what to serve: name or name@version, comma-separated; empty: all")] = ()
     poll_s: Annotated[Seconds, Doc("seconds between two looks into the store")] = 10.0
     retract_s: Annotated[
-        Annotated[float, msgspec.Meta(ge=0)],
+        Annotated[float, msgspec.Meta(ge=0, le=1_000_000)],
         Doc("seconds a retracted version still answers gateways, which have not noticed yet"),
     ] = 5.0
     trusted_keys: Annotated[
@@ -80,20 +86,20 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Doc("share of the workers that pieces may keep busy at once; at least 2 where there are 2"),
     ] = 0.5
     memory_mib: Annotated[
-        Annotated[int, msgspec.Meta(ge=0)],
+        MebibytesOrNone,
         Doc(
             "MiB this pod may hold; a version that does not fit is refused; 0: the cgroup's limit or the machine's memory"
         ),
     ] = 0
     refork_share: Annotated[
-        Annotated[float, msgspec.Meta(ge=0)],
+        Annotated[float, msgspec.Meta(ge=0, le=1000)],
         Doc(
             "a worker is forked anew when its own memory has grown by this share of the loaded model, and what a call leaves"
         ),
     ] = 0.15
-    refork_floor_mib: Annotated[Positive, Doc("MiB that share is at least")] = 32
+    refork_floor_mib: Annotated[Mebibytes, Doc("MiB that share is at least")] = 32
     refork_runs: Annotated[
-        Annotated[int, msgspec.Meta(ge=0)],
+        Annotated[int, msgspec.Meta(ge=0, le=2**53)],
         Doc("predictions after which a worker is forked anew; 0: no matter how many"),
     ] = 0
     refork_check_s: Annotated[Seconds, Doc("seconds between two looks at a worker's own memory")] = 2.0
@@ -109,10 +115,10 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     worker_idle_s: Annotated[Seconds, Doc("seconds after which an idle worker beyond a version's first ends")] = 60.0
     ping_s: Annotated[Seconds, Doc("seconds between two pings of an idle worker, and for its answer")] = 5.0
     worker_headroom_mib: Annotated[
-        int,
+        MebibytesOrNone,
         Doc("MiB of address space a worker may take beyond its zygote's, then R says it cannot allocate; 0: no limit"),
     ] = 8192
-    worker_file_mib: Annotated[Positive, Doc("MiB of the largest file a worker may write")] = 1024
+    worker_file_mib: Annotated[Mebibytes, Doc("MiB of the largest file a worker may write")] = 1024
     drain_delay_s: Annotated[
         Annotated[float, msgspec.Meta(ge=0, le=300)],
         Doc(
@@ -135,6 +141,8 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def _mistakes(self) -> Iterator[str]:
         yield from endpoint_mistakes(self.otel_endpoint)
+        if not _STORE.fullmatch(self.store_url):
+            yield f"{PREFIX}STORE_URL: not file:///folder, az://container, s3://bucket, gs://bucket or another that obstore takes"
         if self.held_bytes < self.max_body_bytes:
             yield f"{PREFIX}HELD_BYTES must be at least {PREFIX}MAX_BODY_BYTES: no request of that size could be taken"
         for wanted in self.models:

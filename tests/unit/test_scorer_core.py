@@ -211,12 +211,38 @@ def test_settings_have_defaults_for_all_but_the_store_and_the_keys() -> None:
         ("SCORER_RUN_DIR", "/" + "x" * 90),
         ("SCORER_WORKERS", "-1"),
         ("SCORER_POLL_S", "0"),
+        ("SCORER_POLL_S", "inf"),
+        ("SCORER_RETRACT_S", "inf"),
+        ("SCORER_REFORK_SHARE", "inf"),
+        ("SCORER_MEMORY_MIB", "9999999999999999999999"),
+        ("SCORER_WORKER_HEADROOM_MIB", "-1"),
+        ("SCORER_WORKER_HEADROOM_MIB", "99999999999999999"),
+        ("SCORER_WORKER_FILE_MIB", "9999999999999999999999"),
+        ("SCORER_STORE_URL", "nope://x"),
+        ("SCORER_STORE_URL", "models"),
+        ("SCORER_STORE_URL", "file://models"),
+        ("SCORER_STORE_URL", "az://"),
         ("SCORER_X", "1"),
     ],
 )
 def test_a_mistake_in_a_setting_names_it(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable):
         read(ScorerSettings, PREFIX, {**NEEDED, variable: value})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///srv/models",
+        "az://models/scoregate",
+        "abfss://c@a.dfs.core.windows.net/",
+        "s3://b/p",
+        "gs://b",
+        "https://h/x",
+    ],
+)
+def test_a_store_of_any_kind_that_obstore_opens_may_be_named(url: str) -> None:
+    assert read(ScorerSettings, PREFIX, {**NEEDED, "SCORER_STORE_URL": url}).store_url == url
 
 
 def test_all_mistakes_in_settings_are_told_at_once() -> None:
