@@ -62,6 +62,7 @@ class Pool:
         self.lines: dict[Key, Line] = {}
         self.demand = Demand(limits.slots)
         self._used_s = 0.0  # worker-seconds of runs that have ended
+        self._shut = False
         self._table = WorkerTable()
         self._answers = Answers(self.lines)
         self._slots = Slots(limits, self.lines, self._table)
@@ -121,7 +122,9 @@ class Pool:
 
     def submit(self, call: Call, now: float) -> list[Effect]:
         """Take a call. Raises VersionNotHereError, VersionDownError; OverloadedError where the queue is full or its deadline
-        out of reach; DeadlineExceededError."""
+        out of reach; DeadlineExceededError; UnavailableError once it is shut."""
+        if self._shut:
+            raise UnavailableError("this pod is shutting down")
         line = self.lines.get(call.key)
         if line is None or line.leaving:
             raise VersionNotHereError(f"{call.key[0]} {call.key[1]} is not served by this pod")
@@ -151,7 +154,8 @@ class Pool:
         return [self._answers.give_up(call)] if call.open else []
 
     def shut(self, now: float) -> list[Effect]:
-        """Answer every call that is still open: the pod goes."""
+        """Answer every call that is still open: the pod goes. Nothing is begun any more, no worker ordered."""
+        self._shut = True
         effects: list[Effect] = []
         for call in list(self._answers.open_calls):
             self._answers.close(call)
@@ -269,6 +273,8 @@ class Pool:
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: workers idle for long, forks that were put off. Call it a few times a second."""
+        if self._shut:
+            return []
         effects: list[Effect] = []
         self.demand.observe(self.used_s(now), self._room.waiting_s(now), now)
         for worker in list(self.workers.values()):
@@ -335,6 +341,8 @@ class Pool:
 
     def _plan(self, now: float) -> list[Effect]:
         """Assign what can be assigned, order what is lacking, let go what is too much."""
+        if self._shut:
+            return []
         effects: list[Effect] = [*self._staffing.retire(now)]
         if any(line.has_work() for line in self.lines.values()):
             effects += self._assign_waiting(now)

@@ -51,6 +51,16 @@ def test_sigterm_answers_what_is_in_flight_refuses_what_is_new_and_exits_0(tmp_p
         assert list(pod.run_dir.iterdir()) == []
 
 
+def test_an_idle_pod_that_is_told_to_end_warns_of_nothing(tmp_path: Path) -> None:
+    with scorer(tmp_path, SLOW, DOUBLE) as pod:
+        pod.ready()
+        eventually(lambda: settled(pod, 2), what="both are there")
+        pod.process.send_signal(signal.SIGTERM)
+        assert pod.process.wait(10) == 0
+        lines = [json.loads(line) for line in pod.log.read_text().splitlines()]
+        assert [line for line in lines if line["level"] not in {"info", "debug"}] == []
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     with scorer(tmp_path, SLOW) as pod, ThreadPoolExecutor(1) as thread:
         pod.ready()

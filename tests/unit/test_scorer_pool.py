@@ -686,6 +686,20 @@ def test_shutting_down_answers_every_open_call() -> None:
     assert [isinstance(a.refused, UnavailableError) for a in pod.answers] == [True, True]
 
 
+def test_a_pod_that_shuts_down_orders_no_worker_and_takes_no_call() -> None:
+    pod = Pod(slots=2, keys=(A, B))
+    pod.start()
+    pod.call(1.0)
+    pod.do(pod.pool.shut(pod.now))
+    assert len(pod.ended) == 2
+    for worker in pod.ended:
+        pod.die(worker)
+        pod.do(pod.pool.tick(pod.now))
+    assert pod.starting == []
+    with pytest.raises(UnavailableError, match="shutting down"):
+        pod.call(2.0)
+
+
 def test_an_answer_of_another_length_than_asked_is_a_failure_not_an_answer() -> None:
     pod = Pod(slots=1)
     pod.call(1.0, 2.0)
