@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from client.store import Store as Publisher
+from devkit import r
 from scorer.shell.store import Store as Reader
 from scorer.shell.store import StoreError
 from shared.signature import Field, Signature, Type
@@ -90,6 +91,20 @@ def test_published_with_a_key_served_with_a_sas_that_may_only_read_promoted_and_
 
 def _catalogue(pod: Scorer) -> bytes:
     return pod.http.get(f"{pod.url}/internal/catalogue", headers=pod.headers).content
+
+
+def test_r_publishes_into_the_store_it_names(azure: Azurite, tmp_path: Path) -> None:
+    folder = package(tmp_path, doubling("1", 1))
+    elsewhere = tmp_path / "elsewhere"
+    done = subprocess.run(
+        ["Rscript", "--vanilla", "-e", "do.call(scoregate::publish_model, as.list(commandArgs(TRUE)))", str(folder), azure.url],
+        cwd=ROOT, env=os.environ | r.environment() | azure.environment | {"SCOREGATE_STORE": elsewhere.as_uri()},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not elsewhere.exists()
+    again = scoregate(azure, "publish", folder)
+    assert "already there, the same" in again.stdout
 
 
 def test_a_sas_that_may_only_read_cannot_publish_and_says_so(azure: Azurite, tmp_path: Path) -> None:

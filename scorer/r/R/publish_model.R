@@ -61,9 +61,10 @@ publish_by_command <- function(dir, store) {
   command <- Sys.which("scoregate")
   if (!nzchar(command)) {
     abort("publishing to ", store, " needs the scoregate command, which is not on PATH: install the Python client, or ",
-      " publish to a folder (file:///...)")
+      "publish to a folder (file:///...)")
   }
-  status <- system2(command, c("publish", shQuote(normalizePath(dir)), shQuote(store)))
+  # The store is an option, and said outright: SCOREGATE_STORE may name another one.
+  status <- system2(command, c("publish", "--store", shQuote(store), shQuote(normalizePath(dir))))
   if (status != 0L) {
     abort("`scoregate publish` failed with status ", status, ": see what it said above")
   }

@@ -67,3 +67,29 @@ test_that("stores are folders by path or file URL; other URLs need the command",
   Sys.setenv(PATH = "")
   expect_error(publish_by_command("x", "az://c"), "install the Python client")
 })
+
+test_that("the command is given the store that was named, whichever SCOREGATE_STORE names", {
+  skip_on_os("windows")
+  commands <- new_folder()
+  dir.create(commands)
+  writeLines(c("#!/bin/sh", "printf '%s\\n' \"$@\" >\"$0.arguments\""), file.path(commands, "scoregate"))
+  Sys.chmod(file.path(commands, "scoregate"))
+  before <- Sys.getenv(c("PATH", "SCOREGATE_STORE"), names = TRUE)
+  on.exit(do.call(Sys.setenv, as.list(before)))
+  Sys.setenv(PATH = paste0(commands, ":", before[["PATH"]]), SCOREGATE_STORE = "file:///elsewhere")
+  dir <- pack(lm(dist ~ speed, cars), cars)
+  publish_model(dir, "az://container/my models")
+  expect_identical(readLines(file.path(commands, "scoregate.arguments")),
+    c("publish", "--store", "az://container/my models", normalizePath(dir)))
+})
+
+test_that("the real command takes the store it is given", {
+  skip_if(!nzchar(Sys.which("scoregate")), "the scoregate command is not on PATH")
+  dir <- pack(lm(dist ~ speed, cars), cars)
+  said <- tempfile()
+  code <- tempfile(fileext = ".R")
+  write_utf8(sprintf("get(\"publish_by_command\", %s)(%s, \"nowhere://container/models\")", load_this_package(),
+    deparse(dir)), code)
+  system2(file.path(R.home("bin"), "Rscript"), shQuote(code), stdout = said, stderr = said)
+  expect_match(paste(readLines(said), collapse = " "), "nowhere://container/models is not a store")
+})
