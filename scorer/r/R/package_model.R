@@ -66,7 +66,7 @@ package_model <- function(model, name, version, sample, dir, predict = NULL, pac
   on.exit(unlink(draft, recursive = TRUE))
   if (way$method == "script") write_script(predict, files, draft)
 
-  columns <- input_columns(model, sample, inputs, draft)
+  columns <- input_columns(model, sample, inputs, way, draft, say)
   sample <- sample[columns]
   fields <- describe_inputs(sample, model_levels(model, sample))
   rows <- rebuild_rows(sample, fields)
@@ -166,16 +166,40 @@ is_plain_option <- function(option) {
     (!is.numeric(option) || all(is.finite(option)))
 }
 
-input_columns <- function(model, sample, said, draft) {
+input_columns <- function(model, sample, said, way, draft, say) {
   told <- model_inputs(model)
   code <- list.files(draft, "[.][rR]$", full.names = TRUE)
   named <- if (length(code) > 0L) names_in_code(code) else character()
+  if (is.null(told) && is.null(said)) {
+    told <- enough_columns(intersect(names(sample), named), model, sample, way, draft)
+    if (!is.null(told)) {
+      say("  takes ", quoted(told), ", which its code names and which are enough for the same answers: inputs= takes ",
+        "other columns")
+    }
+  }
   if (!is.null(told) && length(code) == 0L && is.null(said)) refuse_absent_columns(told, model, sample)
   columns <- choose_columns(sample, told, said, named)
   if (length(columns) == 0L) {
     abort("the model uses none of the sample's columns (", quoted(names(sample)), "): name them by inputs=")
   }
   columns
+}
+
+#' The columns that code names, if it answers by them alone what it answers by the whole sample; else NULL.
+#'
+#' Code that names some may use all (`rowSums(newdata) - newdata$x`), and a name of its own may be a column's.
+#' @noRd
+enough_columns <- function(named, model, sample, way, draft) {
+  if (length(named) == 0L || length(named) == ncol(sample)) {
+    return(NULL)
+  }
+  complete <- stats::complete.cases(sample)
+  if (!any(complete)) complete <- stats::complete.cases(sample[named])
+  rows <- take_rows(sample, which(complete))
+  answer <- function(columns) tryCatch(session_answer(way, draft, rows[columns])(model), error = function(e) NULL)
+  some <- answer(named)
+  whole <- answer(names(sample))
+  if (!is.null(some) && (is.null(whole) || identical(some, whole, num.eq = FALSE))) named
 }
 
 #' A name in the terms that is no column may be a constant of the session; a column that the model was fitted on is not.

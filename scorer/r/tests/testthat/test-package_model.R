@@ -123,3 +123,29 @@ test_that("columns with odd names and text beyond ASCII go through", {
   expected <- stats::setNames(list(c("X", "\u20ac", NA), c(2, 4, 6)), c("\u00fc-out", "twice"))
   expect_identical(answers(dir, sample), expected)
 })
+
+inputs_of <- function(dir) vapply(read_manifest(dir)$signature$inputs, `[[`, "", "name")
+
+test_that("a predict function for a model without terms takes the columns it names, and the note says so", {
+  doubling <- function(x) 2 * x
+  sample <- data.frame(y = c(1, 2), x = c(3, NA), z = c("a", "b"))
+  dir <- new_folder()
+  note <- said(package_model(doubling, "double", "1", sample, dir,
+    predict = function(model, newdata) model(newdata$x)))
+  expect_identical(inputs_of(dir), "x")
+  expect_match(note, "takes \"x\", which its code names", fixed = TRUE)
+  expect_identical(inputs_of(pack(doubling, sample, predict = function(model, newdata) model(newdata[["x"]]))), "x")
+  expect_identical(inputs_of(pack(doubling, sample["x"], predict = function(model, newdata) model(newdata$x))), "x")
+  expect_identical(inputs_of(pack(doubling, sample[2:1], predict = function(model, newdata) model(newdata$x),
+    inputs = c("x", "y"))), c("x", "y"))
+})
+
+test_that("code that names columns and uses others too takes them all", {
+  sums <- function(model, newdata) rowSums(newdata) - newdata$x
+  expect_identical(inputs_of(pack(list(), data.frame(x = 1:3, y = 4:6, z = 7:9), predict = sums)), c("x", "y", "z"))
+  namesake <- function(model, newdata) {
+    x <- as.matrix(newdata)
+    drop(x %*% model$weights)
+  }
+  expect_identical(inputs_of(pack(list(weights = 1:2), data.frame(x = 1:3, y = 4:6), predict = namesake)), c("x", "y"))
+})
