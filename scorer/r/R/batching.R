@@ -13,13 +13,13 @@ seconds_per_size <- 5
 reason_not_to_batch <- function(model, rows, progress = function(...) NULL) {
   rows <- tile_rows(rows, 1001L)
   count <- nrow(rows)
-  whole <- answer_rows(model, rows, default_seed)
-  changed <- first_difference(whole, answer_rows(model, rows, default_seed + 1L))
+  whole <- answer_some(model, rows, default_seed)
+  changed <- first_difference(whole, answer_some(model, rows, default_seed + 1L))
   if (!is.null(changed)) {
     return(paste0("the answer uses random numbers: with another seed ", changed))
   }
   order <- order((seq_len(count) * 7919) %% 104729)
-  shuffled <- answer_rows(model, take_rows(rows, order), default_seed)
+  shuffled <- answer_some(model, take_rows(rows, order), default_seed)
   changed <- first_difference(lapply(whole, `[`, order), shuffled, order)
   if (!is.null(changed)) {
     return(paste0("a row's answer depends on the rows beside it: in another order ", changed, blas_note()))
@@ -39,7 +39,7 @@ difference_in_groups <- function(model, rows, whole, size, calls) {
   until <- Sys.time() + seconds_per_size
   for (i in seq_along(starts)) {
     which <- seq.int(starts[i], length.out = size)
-    answer <- answer_rows(model, take_rows(rows, which), default_seed + i %% 2L)
+    answer <- answer_some(model, take_rows(rows, which), default_seed + i %% 2L)
     changed <- first_difference(lapply(whole, `[`, which), answer, which)
     if (!is.null(changed)) {
       return(paste0(if (size == 1L) "alone " else paste0("in a group of ", size, " "), changed))

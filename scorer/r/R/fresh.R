@@ -11,7 +11,7 @@ prove_in_fresh_process <- function(dir, rows, expected, tie_breaker, progress, p
   work <- tempfile("scoregate-proof-")
   dir.create(work)
   on.exit(unlink(work, recursive = TRUE))
-  saveRDS(
+  save_object(
     list(prove = prove, dir = normalizePath(dir), rows = rows, expected = expected, tie_breaker = tie_breaker),
     file.path(work, "request.rds")
   )
@@ -43,7 +43,7 @@ answer_proof_request <- function(work) {
     prove(request$dir, request$rows, request$expected, request$tie_breaker, say),
     error = function(e) list(error = conditionMessage(e), class = class(e))
   )
-  saveRDS(result, file.path(work, "half"))
+  save_object(result, file.path(work, "half"))
   invisible(file.rename(file.path(work, "half"), file.path(work, "result.rds")))
 }
 

@@ -70,9 +70,3 @@ json_strings <- function(x) {
   Encoding(text) <- "UTF-8"
   text
 }
-
-#' Write text as UTF-8 bytes, whatever the locale, with a newline at the end.
-#' @noRd
-write_utf8 <- function(text, path) {
-  writeBin(c(charToRaw(enc2utf8(text)), as.raw(10L)), path)
-}

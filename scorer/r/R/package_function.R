@@ -55,9 +55,9 @@ package_function <- function(fun, name, version, inputs, outputs, example, dir, 
   if (is.function(fun)) {
     objects$run_function <- if (is.primitive(fun)) fun else utils::removeSource(fun)
   } else {
-    file.copy(fun, file.path(draft, "score.R"))
+    copy_whole(fun, file.path(draft, "score.R"))
   }
-  saveRDS(objects, file.path(draft, "model.rds"))
+  save_object(objects, file.path(draft, "model.rds"))
   loaded <- load_function(draft, readRDS(file.path(draft, "model.rds")), list.files(draft))
   check_arguments(loaded, names(example))
   answer <- session_call(loaded, example)

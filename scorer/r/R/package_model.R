@@ -74,7 +74,7 @@ package_model <- function(model, name, version, sample, dir, predict = NULL, pac
   expected <- answer(model)
 
   slimmed <- consider_slimming(model, way, answer, slim, say)
-  saveRDS(slimmed$model, file.path(draft, "model.rds"))
+  save_object(slimmed$model, file.path(draft, "model.rds"))
 
   manifest <- list(
     format = "scoregate.model/1", name = name, version = version,

@@ -7,7 +7,7 @@ write_script <- function(predict, files, dir) {
   if (is.function(predict)) {
     write_utf8(paste0("predict_model <- ", function_text(predict)), file.path(dir, "score.R"))
   } else {
-    file.copy(predict, file.path(dir, "score.R"))
+    copy_whole(predict, file.path(dir, "score.R"))
   }
 }
 
@@ -25,7 +25,7 @@ copy_files <- function(files, dir) {
   if (length(absent) > 0L) {
     abort("files= names ", quoted(absent), ", which is no file: give paths of files, not of folders")
   }
-  file.copy(files, file.path(dir, names))
+  copy_whole(as.character(files), file.path(dir, names))
 }
 
 #' A function as text that parses to the very same function: numbers with all their digits.

@@ -23,3 +23,14 @@ test_that("missing values are told in words", {
   expect_identical(describe_missing(c(a = "na", b = "na")), "NA, in every column")
   expect_match(describe_missing(c(a = "na", b = "fail")), "NA in \"a\"; a refusal before R in \"b\"")
 })
+
+test_that("a formula that computes from the rows it is given is refused with what to do", {
+  said_of <- function(...) conditionMessage(expect_error(pack(...), class = "scoregate_proof_failed"))
+  note <- said_of(lm(y ~ cut(x, 3), typed), typed)
+  expect_match(note, "scores its sample as a whole, but not 5 rows of it: factor cut(x, 3) has new level", fixed = TRUE)
+  expect_match(note, "as in cut(x, c(0, 10, 20))", fixed = TRUE)
+  alone <- function(model, newdata) if (nrow(newdata) == 1L) stop("one row only") else newdata$x
+  expect_match(said_of(list(), typed["x"], predict = alone), "not 1 row of it: one row only")
+  few <- function(model, newdata) if (nrow(newdata) == 3L) stop("not three") else newdata$x
+  expect_match(said_of(list(), typed["x"], predict = few), "not 3 rows of it: not three")
+})
