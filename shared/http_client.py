@@ -78,6 +78,11 @@ class Connection(asyncio.Protocol):
         """Whether a request may be sent now."""
         return self._on_reply is None and self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def due(self) -> bool:
+        """Whether a reply is due."""
+        return self._on_reply is not None
+
     def send(self, request: bytes, on_reply: OnReply) -> None:
         """Send one whole request. Raises RuntimeError while another's reply is due."""
         if self._on_reply is not None:

@@ -90,7 +90,7 @@ class Answers:
             if not call.open:
                 self.late += 1
                 continue
-            if portion.first in call.errors:  # another piece of this item has failed
+            if portion.first in call.errors or portion.first in call.frames:  # another piece failed, or it ran twice
                 continue
             call.add(portion, part)
             if not call.missing:
@@ -101,6 +101,8 @@ class Answers:
         call = portion.call
         if not call.open:
             self.late += 1
+            return []
+        if portion.first in call.frames:  # it ran twice (`ahead`), and the other one was answered
             return []
         if portion.start is not None:
             self._drop_pieces(portion)

@@ -67,6 +67,8 @@ class Run:
     frame: Frame
     started_s: float
     large: bool = False  # of a call that was cut
+    begun: bool = False  # not only sent
+    twice: bool = False  # sent ahead, and waits for others as well
 
     @property
     def items(self) -> int:

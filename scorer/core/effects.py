@@ -38,10 +38,11 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Give the worker this run."""
+    """Give the worker this run; `ahead`: while it still works on another."""
 
     worker: int
     run: Run
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,10 @@ class Line:
                 waiting.popleft()
         return bool(self.apart or self.waiting or self.large)
 
+    def runs_alone(self, portion: Portion) -> bool:
+        """Whether it may share a run with no other."""
+        return not self.batchable or portion.call.share == ALONE
+
     def can_start(self, *, large: bool) -> bool:
         """Whether something waits that may start now; `large`: whether another piece may."""
         return self.has_work() and bool(self.apart or self.waiting or (large and self.large))

@@ -7,10 +7,10 @@
 Rules kept here and in the modules it puts together: at most `slots` predictions at once, but those that take far longer than
 expected hold slots of their own version only and leave the processor to others who want it, so that one which loops does not take
 the pod from the others until it is killed; short runs of another version pass long ones up to its fair share of the slots
-(`slots`); a worker is busy from the moment it is chosen; waiting calls of one batchable version go together up to `max_run_rows`
-(`line`); versions share the slots by time used; the queue is bounded in rows and bytes, and by what can still be done before a
-call's deadline (`waiting_room`); each version keeps one worker, grows while work waits, and idle ones go (`staffing`). At a call's
-deadline it is answered and the run goes on: only `max_predict_s` ends a worker.
+(`slots`); a worker is busy from the moment it is chosen, and may be sent its next run before that ends (`ahead`); waiting calls of
+one batchable version go together up to `max_run_rows` (`line`); versions share the slots by time used; the queue is bounded in rows
+and bytes, and by what can still be done before a call's deadline (`waiting_room`); each version keeps one worker, grows while work
+waits, and idle ones go (`staffing`). At a call's deadline it is answered and the run goes on: only `max_predict_s` ends a worker.
 
 A version whose workers die before they have answered anything, five in a row, is down (`upkeep`): calls are refused, those
 that wait too, and one worker is tried now and then.
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 
+from scorer.core.ahead import Ahead
 from scorer.core.answers import Answers
 from scorer.core.calls import Call, Failure, Key, Portion, Run
 from scorer.core.demand import Demand
@@ -69,6 +70,7 @@ class Pool:
         self._room = WaitingRoom(limits, self.lines, self._table, self._slots)
         self._renewal = Renewal(limits, self.lines, self._table)
         self._staffing = Staffing(limits, self.lines, self._table, self._slots)
+        self._ahead = Ahead(limits, self.lines, self._table, self._slots)
 
     # versions
 
@@ -202,6 +204,7 @@ class Pool:
             self._used_s += max(0.0, now - worker.run.started_s)
         line = self.lines.get(worker.key)
         effects: list[Effect] = []
+        self._ahead.lost(worker)
         if line is not None and worker.run is not None:
             effects += self._answers.retry_apart(line, worker.run, hung=worker.cause is Cause.HUNG, outside=outside)
         elif line is not None and not worker.stays and worker.cause not in ORDERLY:
@@ -246,19 +249,25 @@ class Pool:
         return self._plan(now)
 
     def run_done(
-        self, number: int, result: Frame | Failure, now: float, *, retire: bool = False, renew: bool = False
+        self, number: int, run: Run, result: Frame | Failure, now: float, *, retire: bool = False, renew: bool = False
     ) -> list[Effect]:
-        """The worker answered its run. `retire`: it asked to be replaced; `renew`: in its turn, before its R collects fully."""
+        """The worker answered this run. `retire`: it asked to be replaced; `renew`: in its turn, before its R collects fully."""
         worker = self.workers.get(number)
-        if worker is None or worker.run is None or worker.state is not WorkerState.BUSY:
+        if worker is None or worker.state is not WorkerState.BUSY or (run is not worker.run and run is not worker.ahead):
             return []
-        run, worker.run = worker.run, None
+        after = worker.ahead
+        if run is after and (after := worker.run) is not None:  # R took it first, for both had come before it looked
+            self._begin(run, after.started_s)
+        worker.run, worker.ahead = after, None
         self._used_s += max(0.0, now - run.started_s)
         self._renewal.worked(worker)
         if renew:
             self._renewal.asks(worker)
         worker.retire = worker.retire or retire or worker.yields
-        worker.become(WorkerState.IDLE, now)
+        if worker.run is None:
+            worker.become(WorkerState.IDLE, now)
+        else:
+            self._begin(worker.run, now)
         line = self.lines[run.key]
         effects = self._stays(worker)
         if isinstance(result, Frame) and result.rows != run.frame.rows:
@@ -279,6 +288,7 @@ class Pool:
         self.demand.observe(self.used_s(now), self._room.waiting_s(now), now)
         for worker in list(self.workers.values()):
             effects += self._renewal.measure(worker, now)
+        self._ahead.overtake(now)
         for worker in self._slots.overdue(now):
             if not worker.yields and self._others_want(worker.key, now):
                 worker.yields = True
@@ -346,6 +356,7 @@ class Pool:
         effects: list[Effect] = [*self._staffing.retire(now)]
         if any(line.has_work() for line in self.lines.values()):
             effects += self._assign_waiting(now)
+            effects += self._ahead.send(now)
         effects += self._staffing.grow(now)
         return effects + self._staffing.clear(now)
 
@@ -377,16 +388,25 @@ class Pool:
         short = self._slots.shorten(now, self._slots.free(line.key, now))
         portions, is_large = line.take(self.limits.max_run_rows, large=large, short=short)
         run = Run(line.key, portions, merge([portion.frame for portion in portions]), now, is_large)
-        line.used_s += line.cost.predict_s(run.frame.rows)
         worker.run = run
         worker.become(WorkerState.BUSY, now)
-        for portion in portions:
+        self._begin(run, now)
+        return Send(worker.number, run)
+
+    def _begin(self, run: Run, now: float) -> None:
+        """R works on it from now on."""
+        run.started_s = now
+        if run.begun:
+            return
+        run.begun = True
+        line = self.lines[run.key]
+        line.used_s += line.cost.predict_s(run.frame.rows)
+        for portion in run.portions:
             call = portion.call
             if call.started_s is None:
                 call.started_s = now
-            if call.open:
+            if call.open and not run.twice:
                 self._answers.count_waiting(call, -portion.frame.rows)
-        return Send(worker.number, run)
 
     def _stays(self, worker: Worker) -> list[Effect]:
         """It has answered: whatever happens to it later, it is not because it could not start."""

@@ -22,6 +22,7 @@ class Worker:
     state: WorkerState
     since_s: float
     run: Run | None = None
+    ahead: Run | None = None  # what it was sent beyond that (`ahead`)
     runs: int = 0
     checked_s: float = 0.0  # when the ping left that it has to answer
     retire: bool = False  # ends as soon as it is idle

@@ -47,7 +47,7 @@ class Process:
     zygote: Zygote
     folder: Path
     watched: Watched | None = None
-    connection: WorkerConnection | None = None
+    connections: tuple[WorkerConnection, ...] = ()  # two: what is sent ahead comes over the other one
     timer: asyncio.TimerHandle | None = None
     ordered_s: float = 0.0
     last_ping_s: float = 0.0

@@ -69,7 +69,7 @@ class Workers:
         for effect in effects:
             match effect:
                 case Send():
-                    self._send(effect.worker, effect.run)
+                    self._send(effect.worker, effect.run, ahead=effect.ahead)
                 case Answer():
                     self._answer(effect)
                 case Fork():
@@ -201,16 +201,21 @@ class Workers:
 
     async def _connect(self, process: Process) -> None:
         try:
-            process.connection = await WorkerConnection.to_socket(process.socket, self._limits.answer_bytes)
+            process.connections = (
+                await WorkerConnection.to_socket(process.socket, self._limits.answer_bytes),
+                await WorkerConnection.to_socket(process.socket, self._limits.answer_bytes),
+            )
         except OSError as error:
             log.warning("scorer.worker.not_started", model=process.key, pid=process.pid, error=str(error))
             self.end(process.number, Cause.NOT_STARTED)
             return
         if process.number not in self.processes:
-            process.connection.close()  # it died meanwhile
+            for connection in process.connections:
+                connection.close()  # it died meanwhile
             return
         # A death is seen by its pidfd within milliseconds; what is still there after that is not, but is of no use.
-        process.connection.on_lost = lambda: self._loop.call_later(_LOST_GRACE_S, self._lost, process)
+        for connection in process.connections:
+            connection.on_lost = lambda: self._loop.call_later(_LOST_GRACE_S, self._lost, process)
         if process.timer is not None:
             process.timer.cancel()
         now = time.monotonic()
@@ -254,9 +259,9 @@ class Workers:
         if process is not None:
             if process.timer is not None:
                 process.timer.cancel()
-            if process.connection is not None:
-                process.connection.on_lost = _nothing
-                process.connection.close()
+            for connection in process.connections:
+                connection.on_lost = _nothing
+                connection.close()
             if process.watched is not None:
                 process.zygote.forget(number)
             shutil.rmtree(process.folder, ignore_errors=True)
@@ -279,14 +284,17 @@ class Workers:
 
     # predictions and pings
 
-    def _send(self, number: int, run: Run) -> None:
+    def _send(self, number: int, run: Run, *, ahead: bool) -> None:
         process = self.processes[number]
-        assert process.connection is not None  # noqa: S101 - it was ready
-        now = time.monotonic()
-        process.last_ping_s = now  # an answer is as good as a ping
-        process.timer = self._loop.call_later(self._limits.predict_s + self._limits.grace_s, self._hung, process)
-        process.connection.predict(join(run.frame), run.frame.rows, lambda reply: self._replied(process, run, reply))
+        process.last_ping_s = time.monotonic()  # an answer is as good as a ping
+        if not ahead:
+            self._give_time(process)
+        other = next(connection for connection in process.connections if not connection.due)
+        other.predict(join(run.frame), run.frame.rows, lambda reply: self._replied(process, run, reply))
         self._metrics.run_items.observe((), run.items)
+
+    def _give_time(self, process: Process) -> None:
+        process.timer = self._loop.call_later(self._limits.predict_s + self._limits.grace_s, self._hung, process)
 
     def _hung(self, process: Process) -> None:
         """Its time is up. One that was stopped, or crashed, has not used it: we may be too late to have seen that before."""
@@ -296,6 +304,7 @@ class Workers:
     def _replied(self, process: Process, run: Run, reply: Reply | LostError) -> None:
         if process.timer is not None:
             process.timer.cancel()
+            process.timer = None
         now = process.last_ping_s = time.monotonic()
         if self.on_run is not None:
             self.on_run(run, process.pid, now, isinstance(reply, Reply) and reply.status == 200)
@@ -304,7 +313,11 @@ class Workers:
         self._metrics.predict.observe(run.key, now - run.started_s)
         retire = b"x-retire" in reply.headers or self._left_children(process, now)
         renew = b"x-renew" in reply.headers
-        self.perform(self.pool.run_done(process.number, self._result(run, reply), now, retire=retire, renew=renew))
+        result = self._result(run, reply)
+        self.perform(self.pool.run_done(process.number, run, result, now, retire=retire, renew=renew))
+        worker = self.pool.workers.get(process.number)
+        if process.timer is None and worker is not None and worker.run is not None:  # it was sent ahead, and begins
+            self._give_time(process)
         # After the answer, which need not wait for it; a run that it has been given meanwhile is its last.
         line = self.pool.lines.get(process.key)
         if line is not None and far_too_large(process, line.growth_bytes, time.monotonic()):
@@ -321,7 +334,6 @@ class Workers:
             return Failure("bad_output", str(error))
 
     def _ping(self, process: Process, now: float) -> None:
-        assert process.connection is not None  # noqa: S101 - it was ready
         process.last_ping_s = now
         process.timer = self._loop.call_later(
             max(1.0, self._limits.ping_s), lambda: self.end(process.number, Cause.UNANSWERED)
@@ -334,7 +346,7 @@ class Workers:
                 renew = b"x-renew" in reply.headers
                 self.perform(self.pool.checked(process.number, time.monotonic(), renew=renew))
 
-        process.connection.ping(ponged)
+        process.connections[0].ping(ponged)
 
     async def throw_away(self, zygote: Zygote, timeout_s: float) -> ThrowAway:
         """A fork for the self-test, which no call ever reaches. Raises ZygoteError if it does not come to listen."""

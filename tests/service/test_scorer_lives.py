@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scorer.shell.processes import YIELDING
 from shared.signature import Field, Signature, Type
+from shared.wire import unpack_frame
 from tests.service.scorer_models import DOUBLE, HOSTILE, SLOW
 from tests.service.scorer_pod import ROOT, Column, Model, Scorer, scorer
 from tests.support import eventually
@@ -305,6 +306,32 @@ def test_rows_are_scored_where_not_a_byte_can_be_written_to_disk(tmp_path: Path)
             rows = [float(i) for i in range(count)]
             assert pod.predict(DOUBLE, x=rows) == [2 * row for row in rows]
         assert [w["pid"] for w in pod.workers()] == [worker]
+
+
+def test_runs_that_share_with_nobody_follow_each_other_in_a_worker_and_none_is_lost_with_it(tmp_path: Path) -> None:
+    with scorer(tmp_path, DOUBLE, workers=2) as pod:
+        pod.ready()
+        stop = threading.Event()
+
+        def ask(client: int) -> int:
+            asked = 0
+            while not stop.is_set():
+                value = 1000.0 * client + asked
+                answer = pod.infer(DOUBLE, {"x": [value]}, X_Share="alone")
+                assert (unpack_frame(DOUBLE.signature.outputs, answer.frame), answer.errors) == ([[2 * value]], ())
+                asked += 1
+            return asked
+
+        with ThreadPoolExecutor(8) as threads:
+            clients = [threads.submit(ask, client) for client in range(8)]
+            for _ in range(5):
+                time.sleep(0.3)
+                busy = [w["pid"] for w in pod.workers() if w["pid"]]
+                os.kill(busy[0], signal.SIGKILL)
+            stop.set()
+            asked = sum(client.result() for client in clients)
+        assert pod.metric("scorer_requests_total", model="double", code="ok") == asked
+        assert pod.metric("scorer_run_items_count") >= asked
 
 
 def test_a_full_queue_answers_503_with_a_time_to_come_back(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class Pod:
         self.now = 100.0
         self.starting: list[int] = []
         self.running: dict[int, Run] = {}
+        self.ahead: dict[int, Run] = {}
         self.ended: list[int] = []
         self.answers: list[Answer] = []
         self.yielded: list[int] = []
@@ -63,6 +64,10 @@ class Pod:
             match effect:
                 case Fork():
                     self.starting.append(effect.worker)
+                case Send(ahead=True):
+                    assert effect.worker in self.running
+                    assert effect.worker not in self.ahead
+                    self.ahead[effect.worker] = effect.run
                 case Send():
                     assert effect.worker not in self.running
                     self.running[effect.worker] = effect.run
@@ -90,10 +95,13 @@ class Pod:
 
     def finish(self, worker: int, result: Frame | Failure | None = None) -> None:
         run = self.running.pop(worker)
-        self.do(self.pool.run_done(worker, run.frame if result is None else result, self.now))
+        if (after := self.ahead.pop(worker, None)) is not None:
+            self.running[worker] = after
+        self.do(self.pool.run_done(worker, run, run.frame if result is None else result, self.now))
 
     def die(self, worker: int) -> None:
         self.running.pop(worker, None)
+        self.ahead.pop(worker, None)
         self.do(self.pool.worker_gone(worker, self.now))
 
     def settle(self, predict: Callable[[Run], Frame | Failure | None] | None = None) -> None:
@@ -753,6 +761,15 @@ class AnyOrder(RuleBasedStateMachine):
             case "hang":
                 self.pod.do(self.pod.pool.end_worker(worker, Cause.HUNG, self.pod.now))
                 self.pod.die(worker)
+
+    @precondition(lambda self: self.pod.ahead)
+    @rule(data=st.data(), fails=st.booleans())
+    def end_the_second_first(self, data: st.DataObject, fails: bool) -> None:
+        worker = data.draw(st.sampled_from(sorted(self.pod.ahead)))
+        run = self.pod.ahead.pop(worker)
+        self.pod.now += 0.01
+        result = Failure("prediction_failed", "no") if fails else run.frame
+        self.pod.do(self.pod.pool.run_done(worker, run, result, self.pod.now))
 
     @precondition(lambda self: self.pod.pool.workers)
     @rule(data=st.data())

@@ -218,7 +218,7 @@ def asking(pod: Pod, worker: int) -> None:
     pod.call(1.0)
     pod.now += 10
     run = pod.running.pop(worker)
-    pod.do(pod.pool.run_done(worker, run.frame, pod.now, renew=True))
+    pod.do(pod.pool.run_done(worker, run, run.frame, pod.now, renew=True))
     pod.do(pod.pool.tick(pod.now))
 
 
@@ -266,7 +266,7 @@ def test_those_who_ask_at_once_are_replaced_one_after_the_other() -> None:
     pod.now += 10
     for worker, run in list(pod.running.items()):
         del pod.running[worker]
-        pod.do(pod.pool.run_done(worker, run.frame, pod.now, renew=True))
+        pod.do(pod.pool.run_done(worker, run, run.frame, pod.now, renew=True))
     pod.do(pod.pool.tick(pod.now))
     assert len(pod.starting) == 1
     assert len(pod.pool.workers) == 3

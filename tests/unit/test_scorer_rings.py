@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from scorer.core.calls import Call, Failure
+from scorer.core.calls import Call, Failure, Run
 from scorer.core.effects import Answer, Effect, Fork, Send
 from scorer.core.limits import PoolLimits
 from scorer.core.pool import Pool
@@ -51,18 +51,21 @@ class Workers:
                 case Fork():
                     self.perform(self.pool.worker_ready(effect.worker, self._tick()))
                 case Send() if self._reply is not None:
-                    asyncio.get_running_loop().call_soon(self._done, effect.worker, self._reply(effect.run.frame))
+                    asyncio.get_running_loop().call_soon(
+                        self._done, effect.worker, effect.run, self._reply(effect.run.frame)
+                    )
 
-    def _done(self, worker: int, result: Frame | Failure) -> None:
-        self.perform(self.pool.run_done(worker, result, self._tick()))
+    def _done(self, worker: int, run: Run, result: Frame | Failure) -> None:
+        self.perform(self.pool.run_done(worker, run, result, self._tick()))
 
     def _tick(self) -> float:
         return 0.0
 
     def forget(self) -> None:
         """What its worker was given is over."""
-        for worker in self.pool.workers:
-            self.perform(self.pool.run_done(worker, Failure("prediction_failed", "late"), 0.0))
+        for worker in self.pool.workers.values():
+            if worker.run is not None:
+                self.perform(self.pool.run_done(worker.number, worker.run, Failure("prediction_failed", "late"), 0.0))
 
 
 @contextlib.contextmanager
