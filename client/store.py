@@ -150,6 +150,15 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
     return manifest
 
 
+def is_version(text: str) -> bool:
+    """Whether a version may be called that."""
+    try:
+        version_key(text)
+    except ValueError:
+        return False
+    return True
+
+
 def file_digest(path: Path) -> tuple[str, int]:
     """sha256 in hex, and size."""
     with path.open("rb") as file:
@@ -251,13 +260,14 @@ class Store:
         return True
 
     def versions(self, model: str) -> list[str]:
-        """Published versions of a model, lowest first."""
+        """Published versions of a model, lowest first; what stands there under a name that no version has is none."""
         prefix = f"{MODELS}/{model}/"
         try:
             entries = [entry["path"] for chunk in self._obs.list(self._store, prefix=prefix) for entry in chunk]
         except self._base_error as error:
             raise StoreError(f"{self.url}: {first_line(error)}") from error
-        return sorted((match[2] for match in map(MANIFEST.fullmatch, entries) if match), key=version_key)
+        found = [match[2] for match in map(MANIFEST.fullmatch, entries) if match]
+        return sorted(filter(is_version, found), key=version_key)
 
     def state(self, model: str, version: str) -> str:
         """`published`, `retracted` or `absent`. Raises StoreError."""

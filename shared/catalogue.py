@@ -51,11 +51,16 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def version_key(version: str) -> tuple[tuple[int, ...], str]:
-    """Sort key of `N[.N[.N]][-suffix]`: numbers by value, `1` equals `1.0.0`; raises ValueError for anything else."""
+    """Sort key of `N[.N[.N]][-suffix]`: numbers by value, `1` equals `1.0.0`; raises ValueError for anything else.
+
+    Numbers have no leading zeros: `01` and `1` would be two versions of the same rank.
+    """
     number, _, suffix = version.partition("-")
     parts = number.split(".")
     if not 1 <= len(parts) <= 3 or not all(p.isascii() and p.isdigit() and len(p) <= 9 for p in parts):
         raise ValueError(f"{version!r} is not N[.N[.N]][-suffix]")
+    if any(len(p) > 1 and p[0] == "0" for p in parts):
+        raise ValueError(f"{version!r} has a number with a leading zero")
     if "-" in version and not (suffix and all(c.isascii() and (c.isalnum() or c in "._-") for c in suffix)):
         raise ValueError(f"{version!r} has a suffix that is not letters, digits, dot, dash")
     return tuple(int(p) for p in (*parts, "0", "0")[:3]), suffix

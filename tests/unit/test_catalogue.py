@@ -81,6 +81,16 @@ def test_what_is_not_a_version_is_refused(version: str) -> None:
         version_key(version)
 
 
+@pytest.mark.parametrize("version", ["01", "1.02", "00", "1.0.00-rc"])
+def test_a_leading_zero_is_refused_for_it_would_be_another_name_of_the_same_rank(version: str) -> None:
+    with pytest.raises(ValueError, match="leading zero"):
+        version_key(version)
+
+
+def test_zero_itself_is_a_number() -> None:
+    assert version_key("0") < version_key("0.1") < version_key("1.0.0-01")
+
+
 def test_a_model_whose_only_version_is_unavailable_says_why_and_that_is_not_404() -> None:
     index = build_index({"a": pod(entry("1", state="unavailable", reason="its workers do not stay up"))})
     for version in (None, "1"):

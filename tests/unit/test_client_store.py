@@ -93,11 +93,21 @@ def test_versions_are_listed_by_number(store: Store, tmp_path: Path) -> None:
     assert store.versions("other") == []
 
 
+def test_what_is_no_version_is_not_listed_as_one(store: Store, tmp_path: Path) -> None:
+    store.publish(make_package(tmp_path / "1"))
+    for name in ("01", "x"):
+        manifest = tmp_path / "a store/models/m" / name / "manifest.json"
+        manifest.parent.mkdir()
+        manifest.write_text("{}")
+    assert store.versions("m") == ["1"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"format": "other/1"}, "format 'other/1' is not scoregate.model/1"),
         ({"version": "one"}, "'one' is not N"),
+        ({"version": "01"}, "'01' has a number with a leading zero"),
         ({"version": "../../x"}, "is not N"),
         ({"name": "../up"}, "name"),
         ({"files": {"../model.rds": {"sha256": "00", "size": 1}}}, "outside its folder"),
