@@ -179,8 +179,8 @@ class Store:
     Credentials are obstore's business (its environment variables, or a cloud's own identity).
     """
 
-    def __init__(self, url: str) -> None:
-        """Makes a local folder if it is not there. Raises StoreError for a URL that is none."""
+    def __init__(self, url: str, *, make: bool = True) -> None:
+        """A local folder that is not there is made, unless `make` is false. Raises StoreError for a URL that is none."""
         try:
             import obstore  # noqa: PLC0415 - only these commands need it
             from obstore.store import from_url  # noqa: PLC0415
@@ -191,6 +191,8 @@ class Store:
         options: dict[str, Any] = {"mkdir": True} if self.url.startswith("file:") else {}
         #: Whether it is a folder that was not there before: perhaps a path that nobody meant.
         self.is_new = bool(options) and not Path(unquote(urlsplit(self.url).path)).exists()
+        if self.is_new and not make:
+            raise StoreError(f"{url} is not there: is it spelt right?")
         try:
             self._store = from_url(self.url, **options)
         except (self._base_error, ValueError, OSError) as error:

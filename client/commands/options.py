@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from client.connection import VARIABLES, Connection
+from client.connection import VARIABLES, Connection, UsageError
+from client.store import MODEL_NAME, Store
 
 PANEL = "Connection"
 GatewaysOption = Annotated[
@@ -19,6 +21,25 @@ GatewaysOption = Annotated[
 ScorersOption = Annotated[
     list[str] | None, typer.Option("--scorer", help="A scorer pod's internal address (port 9091); repeat for several.")
 ]
+
+_VERSION = re.compile(r"[0-9][A-Za-z0-9._-]*")
+
+
+def store_at(url: str, *, make: bool = False) -> Store:
+    """The store that an option names; `make`: a folder that is not there, too. Raises UsageError for none, StoreError."""
+    if not url.strip():
+        raise UsageError(
+            "which store? --store takes file:///models, az://container/models, s3://…, gs://…, or a folder"
+        )
+    return Store(url, make=make)
+
+
+def check_version(model: str, version: str | None) -> None:
+    """Raises UsageError unless they may name a version of a store. One that could not be published today may be there."""
+    if not MODEL_NAME.fullmatch(model):
+        raise UsageError(f"{model!r} is not a model name: small letters, digits and dashes, at most 63")
+    if version is not None and not _VERSION.fullmatch(version):
+        raise UsageError(f"{version!r} is not a version: N[.N[.N]][-suffix]")
 
 
 def _option(*names: str, text: str, env: str | None = None, **more: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from client.commands.options import check_version, store_at
 from client.connection import UsageError
-from client.store import Store
 from client.terminal import out
 
 
@@ -33,7 +33,8 @@ def promote(
     """
     if (version is None) != clear:
         raise UsageError("which version? Give its number, or --clear to let the rule choose")
-    Store(store).promote(model, version)
+    check_version(model, version)
+    store_at(store).promote(model, version)
     out(
         f"{model}: "
         + (f"{version} serves by default" if version else "the highest version that fits serves by default")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from client.store import Store, sign_package
+from client.commands.options import store_at
+from client.store import sign_package
 from client.terminal import out, say
 
 
@@ -37,7 +38,7 @@ def publish(
     """
     if sign_key is not None:
         sign_package(folder, sign_key)
-    to = Store(store)
+    to = store_at(store, make=True)
     published = to.publish(folder)
     what = "published" if published.created else "already there, the same"
     sent = f"{published.uploaded_bytes} bytes sent, sha256 {published.digest[:12]}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client.store import Store
+from client.commands.options import check_version, store_at
 from client.terminal import out
 
 
@@ -27,9 +27,10 @@ def retract(
 
     [dim]scoregate retract boston-housing 2 --reason "trained on the wrong year" --store az://models[/dim]
     """
+    check_version(model, version)
     if undo:
-        Store(store).restore(model, version)
+        store_at(store).restore(model, version)
         out(f"{model} {version}: served again")
         return
-    Store(store).retract(model, version, reason, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
+    store_at(store).retract(model, version, reason, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
     out(f"{model} {version}: retracted")

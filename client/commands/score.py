@@ -20,6 +20,7 @@ from client.csvdata import read_csv, read_inputs, read_json
 from client.models import ColumnScores, Scores
 from client.rows import table_of
 from client.terminal import out, say
+from shared.deadline import MAX_TIMEOUT_MS, MIN_TIMEOUT_MS
 from shared.signature import Signature
 
 
@@ -69,6 +70,8 @@ def score(
     [dim]scoregate score iris-species --data - --output csv < flowers.json[/dim]
     [dim]scoregate score loan-schedule --data loan.json[/dim]
     """
+    if timeout_s is not None and not MIN_TIMEOUT_MS <= timeout_s * 1000 <= MAX_TIMEOUT_MS:  # nor NaN
+        raise UsageError(f"--timeout-s is from 0.05 to 60 seconds, not {timeout_s:g}")
     name, text, kind = _read(data, input_format)
     with connection.client() as client:
         if kind is Format.JSON and (inputs := read_inputs(text)) is not None:

@@ -65,7 +65,7 @@ def verify(
         if described.signature.is_function:
             raise UsageError(f"{model} is a function: it has no rows to verify; call it with scoregate score")
         if package is None:
-            package = Store(store or "").fetch(model, described.version, Path(temporary) / "package")
+            package = Store(store or "", make=False).fetch(model, described.version, Path(temporary) / "package")
         _check_package(package, described)
         parsed = read_csv(lines, described.signature.inputs, na=na)
         if not len(parsed):

@@ -469,3 +469,52 @@ def test_a_local_stack_needs_its_name_alone(
     assert "other is not running" in missing.err
     monkeypatch.setattr(connection, "CHECKOUT", tmp_path / "elsewhere")
     assert "--stack needs a checkout" in run("models", "--stack", "mine").err
+
+
+# --- stores
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("promote", "../x", "1"), "'../x' is not a model name"),
+        (("promote", "m", "../../x"), "'../../x' is not a version"),
+        (("retract", "m", "../../x"), "'../../x' is not a version"),
+        (("retract", "m", "1/x", "--undo"), "'1/x' is not a version"),
+    ],
+)
+def test_what_cannot_name_a_version_of_a_store_is_said_in_a_line(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "s").mkdir()
+    result = run(*arguments, "--store", "s")
+    assert result.code == 2
+    assert result.err.startswith(f"scoregate: {says}")
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [("publish", "p"), ("promote", "m", "1"), ("retract", "m", "1")])
+def test_an_empty_store_is_no_folder_that_happens_to_be_the_current_one(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    result = run(*arguments, "--store", "")
+    assert result.code == 2
+    assert "which store?" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("promote", "m", "1"), ("retract", "m", "1"), ("promote", "m", "--clear")])
+def test_a_store_that_is_not_there_is_not_made_by_what_only_changes_one(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    result = run(*arguments, "--store", "mistyped")
+    assert result.code == 1
+    assert result.err == "scoregate: mistyped is not there: is it spelt right?\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("timeout", ["0.001", "nan", "inf", "61"])
+def test_a_deadline_out_of_range_is_said_in_a_line(run: Run, timeout: str) -> None:
+    result = run("score", "m", "--data", "-", "--timeout-s", timeout)
+    assert result.code == 2
+    assert result.err.startswith("scoregate: --timeout-s is from 0.05 to 60 seconds")
