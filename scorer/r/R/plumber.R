@@ -76,7 +76,9 @@ frame_predictor <- function(model) {
 rows_answerer <- function(model) {
   inputs <- frame_codec(model$signature$inputs)
   outputs <- frame_codec(model$signature$outputs)
-  function(body, rows) encode_frame(outputs, predict_rows(model, decode_frame(inputs, body, rows)), rows)
+  function(body, rows) {
+    encode_frame(outputs, answer_rows(model, decode_frame(inputs, body, rows), default_seed), rows)
+  }
 }
 
 format_rows <- function(rows) sprintf("%.0f", rows)

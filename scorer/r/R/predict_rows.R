@@ -10,7 +10,7 @@ default_seed <- 20221101L
 #'
 #' @param model A `scoregate_model` from [load_model_package()].
 #' @param newdata A data.frame with the signature's inputs as columns: numeric, integer, logical, character, factor with
-#'   the signature's levels, Date, POSIXct. 0 rows are allowed.
+#'   the signature's levels, Date, POSIXct. Other columns are left out; 0 rows are allowed.
 #' @return A named list with one vector per output, in the signature's order, each with one value per row, in the order
 #'   of the rows. The vectors are plain: factors as integer codes (1-based), dates as days, datetimes as seconds.
 #'   Errors of class `scoregate_wrong_length` or `scoregate_bad_output` tell an answer that is not the signature's.
@@ -24,7 +24,26 @@ predict_rows <- function(model, newdata) {
   if (!is.null(model$fun)) {
     abort(model$name, " is a function and takes inputs, not rows: use call_function(model, inputs)")
   }
-  answer_rows(model, newdata, default_seed)
+  answer_rows(model, input_rows(model, newdata), default_seed)
+}
+
+#' The signature's columns of `newdata`, in order.
+#' @noRd
+input_rows <- function(model, newdata) {
+  inputs <- vapply(model$signature$inputs, `[[`, "", "name")
+  if (!is.data.frame(newdata)) {
+    abort("newdata must be a data.frame with the columns ", quoted(inputs), "; it is ", describe_value(newdata))
+  }
+  if (identical(names(newdata), inputs)) {
+    return(newdata)
+  }
+  absent <- setdiff(inputs, names(newdata))
+  if (length(absent) > 0L) {
+    abort("newdata has no column ", quoted(absent), ": the model takes ", quoted(inputs), ", and newdata has ",
+      if (ncol(newdata) > 0L) quoted(names(newdata)) else "none")
+  }
+  columns <- stats::setNames(lapply(inputs, function(name) newdata[[name]]), inputs)
+  structure(columns, class = "data.frame", row.names = .set_row_names(nrow(newdata)))
 }
 
 answer_rows <- function(model, newdata, seed) {

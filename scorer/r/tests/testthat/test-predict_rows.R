@@ -37,3 +37,13 @@ test_that("a model that loses a row is a wrong length, not a shifted answer", {
   expect_error(predict_rows(model, data.frame(x = 1:3 / 2)), "2 values of prediction for 3 rows",
     class = "scoregate_wrong_length")
 })
+
+test_that("missing columns are named with what was given, others are left out", {
+  model <- loaded(function(newdata) rowSums(newdata), data.frame(x = c(1, 2), y = c(1, 2)))
+  expect_error(predict_rows(model, data.frame(z = 1, x = 1)),
+    "no column \"y\": the model takes \"x\", \"y\", and newdata has \"z\", \"x\"", fixed = TRUE)
+  expect_error(predict_rows(model, data.frame(row.names = 1:2)), "and newdata has none")
+  expect_error(predict_rows(model, data.frame(z = numeric())), "no column")
+  expect_error(predict_rows(model, list(x = 1, y = 2)), "newdata must be a data.frame")
+  expect_identical(predict_rows(model, data.frame(y = 2:3, z = "other", x = c(1, 5))), list(prediction = c(3, 8)))
+})
