@@ -20,3 +20,15 @@ need_arguments <- function(needed, like) {
     abort("give ", paste0(absent, "=", collapse = ", "), " as well, as in ", like)
   }
 }
+
+#' What a condition says, as one text in UTF-8: its message may be anything, and its class may have a method that fails.
+#' @noRd
+condition_text <- function(condition) {
+  said <- tryCatch(conditionMessage(condition), error = function(e) NULL)
+  said <- if (is.atomic(said)) as.character(said)
+  text <- paste(said[!is.na(said)], collapse = " ")
+  if (!grepl("[^[:space:]]", text, useBytes = TRUE)) {
+    text <- paste0("R stopped without a message (a condition of class ", paste(class(condition), collapse = "/"), ")")
+  }
+  iconv(text, to = "UTF-8", sub = "?")
+}

@@ -49,7 +49,7 @@ bytes_left <- function(connection) {
 
 try_to_write <- function(path, expression) {
   withCallingHandlers(
-    tryCatch(expression, error = function(e) not_written(path, conditionMessage(e))),
+    tryCatch(expression, error = function(e) not_written(path, condition_text(e))),
     warning = function(w) tryInvokeRestart("muffleWarning")
   )
 }

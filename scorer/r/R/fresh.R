@@ -41,7 +41,7 @@ answer_proof_request <- function(work) {
   prove <- get(request$prove, mode = "function")
   result <- tryCatch(
     prove(request$dir, request$rows, request$expected, request$tie_breaker, say),
-    error = function(e) list(error = conditionMessage(e), class = class(e))
+    error = function(e) list(error = condition_text(e), class = class(e))
   )
   save_object(result, file.path(work, "half"))
   invisible(file.rename(file.path(work, "half"), file.path(work, "result.rds")))

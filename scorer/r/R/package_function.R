@@ -114,7 +114,7 @@ check_arguments <- function(fun, inputs) {
 
 session_call <- function(fun, inputs) {
   keep_seed(tryCatch(raw_call(fun, inputs, default_seed), error = function(e) {
-    abort("the function cannot compute its own example: ", conditionMessage(e))
+    abort("the function cannot compute its own example: ", condition_text(e))
   }))
 }
 

@@ -223,7 +223,7 @@ session_answer <- function(way, draft, sample) {
   function(model) {
     predictor <- predictor_for(way$method, model, way$options, draft, stats::setNames(nm = list.files(draft)))
     answer <- keep_seed(tryCatch(raw_answer(list(predictor = predictor), rows, default_seed), error = function(e) {
-      abort("the model cannot score its own sample: ", conditionMessage(e), ". ", advice(conditionMessage(e)))
+      abort("the model cannot score its own sample: ", condition_text(e), ". ", advice(condition_text(e)))
     }))
     columns <- answer_columns(answer)$columns
     short <- names(columns)[lengths(columns) != nrow(rows)]

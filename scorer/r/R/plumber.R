@@ -61,8 +61,12 @@ frame_predictor <- function(model) {
       state <<- session_state() # a fork has a folder of its own; then each call finds what the one before it found
       pid <<- Sys.getpid()
     }
-    on.exit(state <<- restore_session(state))
-    tryCatch(
+    ended <- FALSE
+    on.exit({
+      state <<- restore_session(state)
+      if (!ended) return(refusal("prediction_failed", jumped)) # ends the jump here, at no cost to calls that do not
+    })
+    answered <- tryCatch(
       {
         list(status = 200L, body = answer(body, rows), headers = list(`X-Rows` = format_rows(rows)))
       },
@@ -70,6 +74,8 @@ frame_predictor <- function(model) {
       scoregate_bad_output = function(error) refusal("bad_output", error),
       error = function(error) refusal("prediction_failed", error)
     )
+    ended <- TRUE
+    answered
   }
 }
 
@@ -84,9 +90,15 @@ rows_answerer <- function(model) {
 format_rows <- function(rows) sprintf("%.0f", rows)
 
 refusal <- function(code, error) {
-  message <- substr(iconv(conditionMessage(error), to = "UTF-8", sub = "?"), 1L, 2000L)
+  message <- substr(condition_text(error), 1L, 2000L)
   list(status = 500L, body = charToRaw(message), headers = list(`X-Error-Code` = code))
 }
+
+# Not an error, so no handler of one sees it.
+jumped <- simpleCondition(paste(
+  "R left the call for its top level and gave no answer: the code has called invokeRestart(\"abort\"), or stop() with a",
+  "condition that is no error. Call stop() with a message instead"
+))
 
 #' A function of httpuv's request for a prediction that gives httpuv's response
 #' @noRd

@@ -56,7 +56,7 @@ first_answer <- function(model, rows) {
   tryCatch(raw_answer(model, rows, default_seed), error = function(e) {
     packages <- names(model$manifest$packages)
     abort("in a fresh R process with ", if (length(packages) > 0L) quoted(packages) else "no package", " attached the ",
-      "model cannot score its sample: ", conditionMessage(e), ". ", advice(conditionMessage(e)))
+      "model cannot score its sample: ", condition_text(e), ". ", advice(condition_text(e)))
   })
 }
 
@@ -65,7 +65,7 @@ first_answer <- function(model, rows) {
 answer_some <- function(model, rows, seed = default_seed) {
   tryCatch(answer_rows(model, rows, seed), error = function(e) {
     abort("the model scores its sample as a whole, but not ", nrow(rows), if (nrow(rows) == 1L) " row" else " rows",
-      " of it: ", conditionMessage(e), ". A request has any number of rows, and each must be answered by itself: what ",
+      " of it: ", condition_text(e), ". A request has any number of rows, and each must be answered by itself: what ",
       "the model computes from the rows it is given, as cut(x, 3) in its formula does, must be fixed when it is fitted, ",
       "as in cut(x, c(0, 10, 20)), or in a column of its own")
   })

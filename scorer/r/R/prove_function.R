@@ -43,7 +43,7 @@ first_call <- function(model, example) {
   tryCatch(call_loaded(model, example, default_seed), error = function(e) {
     packages <- names(model$manifest$packages)
     abort("in a fresh R process with ", if (length(packages) > 0L) quoted(packages) else "no package", " attached the ",
-      "function cannot compute its example: ", conditionMessage(e), function_advice(conditionMessage(e)))
+      "function cannot compute its example: ", condition_text(e), function_advice(condition_text(e)))
   })
 }
 

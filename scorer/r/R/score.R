@@ -117,7 +117,7 @@ ask_gateway <- function(url, token, timeout_s, body = NULL) {
     curl::handle_setopt(handle, post = TRUE, postfieldsize = length(bytes), postfields = bytes)
   }
   response <- tryCatch(curl::curl_fetch_memory(url, handle), error = function(e) {
-    abort("no answer from ", url, ": ", conditionMessage(e), ". Is the URL right and the gateway up?",
+    abort("no answer from ", url, ": ", condition_text(e), ". Is the URL right and the gateway up?",
       class = "scoregate_unreachable")
   })
   text <- rawToChar(response$content)

@@ -37,7 +37,7 @@ run_zygote <- function(dir) {
       }
     ),
     error = function(error) {
-      say("failed", conditionMessage(error))
+      say("failed", condition_text(error))
       NULL
     }
   )

@@ -26,6 +26,41 @@ test_that("an error is told with its kind and its message", {
   expect_identical(ask(function(newdata) list(1), 1)$headers$`X-Error-Code`, "bad_output")
 })
 
+test_that("whatever a condition has for a message, the answer says what is known", {
+  refused <- function(message) {
+    odd <- structure(class = c("odd", "error", "condition"), list(message = message, call = NULL))
+    answer <- ask(function(newdata) stop(odd), 1)
+    expect_identical(answer$status, 500L)
+    expect_identical(answer$headers$`X-Error-Code`, "prediction_failed")
+    rawToChar(answer$body)
+  }
+  for (message in list(NULL, "", " \n", list("a"), character(), NA_character_, quote(x), mean)) {
+    expect_identical(refused(message), "R stopped without a message (a condition of class odd/error/condition)")
+  }
+  expect_identical(refused(c("two", "lines")), "two lines")
+  expect_identical(refused(7), "7")
+  expect_identical(refused("a\xffb"), "a?b")
+})
+
+test_that("code that leaves the call for the top level is told so, and the next call is answered", {
+  jump <- function(newdata) {
+    if (newdata$x == 1) invokeRestart("abort")
+    options(digits = 3)
+    if (newdata$x == 2) stop(structure(class = c("odd", "condition"), list(message = "odd", call = NULL)))
+    newdata$x
+  }
+  predict_frame <- frame_predictor(model_of(jump))
+  digits <- getOption("digits")
+  for (x in 1:2) {
+    utils::capture.output(answer <- predict_frame(writeBin(as.double(x), raw()), 1), type = "message")
+    expect_identical(answer$status, 500L)
+    expect_identical(answer$headers$`X-Error-Code`, "prediction_failed")
+    expect_match(rawToChar(answer$body), "called invokeRestart(\"abort\"), or stop() with a condition", fixed = TRUE)
+    expect_identical(getOption("digits"), digits)
+  }
+  expect_identical(predict_frame(writeBin(3, raw()), 1)$status, 200L)
+})
+
 test_that("the router answers both routes as httpuv asks for them", {
   router <- build_router(model_of(function(newdata) newdata$x))
   expect_identical(call_router(router, "GET", "/ping", raw(), 0)$body, "pong")
