@@ -82,7 +82,7 @@ reduce_column <- function(values, field, who = "predict") {
     double = if (is.numeric(values) && !is.object(values)) as.double(values),
     integer = reduce_integer(values),
     logical = if (is.logical(values)) as.logical(values),
-    string = if (is.character(values) || is.factor(values)) enc2utf8(as.character(values)),
+    string = if (is.character(values) || is.factor(values)) utf8_texts(as.character(values), field$name, who),
     factor = reduce_factor(values, field$levels, who),
     date = if (inherits(values, "Date")) as.double(unclass(values)),
     datetime = if (inherits(values, "POSIXt")) as.double(unclass(as.POSIXct(values)))
@@ -93,6 +93,16 @@ reduce_column <- function(values, field, who = "predict") {
     )
   }
   reduced
+}
+
+#' Texts in UTF-8. Asked before enc2utf8(), which writes "a<ff>" for bytes that are none.
+#' @noRd
+utf8_texts <- function(texts, name, who = "predict") {
+  if (!all(validEnc(texts)) || any(Encoding(texts) == "bytes")) {
+    abort(who, " returned text as ", name, " that is not UTF-8: convert it, as in iconv(x, from = \"latin1\", to = ",
+      "\"UTF-8\"), or read it with its encoding", class = "scoregate_bad_output")
+  }
+  enc2utf8(texts)
 }
 
 reduce_integer <- function(values) {

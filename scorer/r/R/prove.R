@@ -91,7 +91,7 @@ describe_output <- function(values, name) {
   }
   field <- list(name = name, type = type, nullable = TRUE)
   if (type == "factor") {
-    field$levels <- levels(values)
+    field$levels <- utf8_texts(levels(values), name)
     field$ordered <- is.ordered(values)
   }
   field

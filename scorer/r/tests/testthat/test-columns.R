@@ -66,3 +66,20 @@ test_that("too few values are a wrong length", {
 test_that("other columns than the signature's are a bad output", {
   expect_error(reduce_columns(list(y = 1), list(field("x", "double")), 1L), class = "scoregate_bad_output")
 })
+
+test_that("text that is not UTF-8 is a bad output, whatever R would make of it; text in latin1 is converted", {
+  field <- list(name = "note", type = "string")
+  native <- "a\xff"
+  marked <- native
+  Encoding(marked) <- "UTF-8"
+  bytes <- native
+  Encoding(bytes) <- "bytes"
+  for (text in list(native, marked, bytes, c("fine", NA, native), factor(native))) {
+    expect_error(reduce_column(text, field), "text as note that is not UTF-8", class = "scoregate_bad_output")
+  }
+  latin <- "caf\xe9"
+  Encoding(latin) <- "latin1"
+  expect_identical(charToRaw(reduce_column(latin, field)), charToRaw("caf\u00e9"))
+  expect_identical(reduce_column(c("z\u00fc", NA), field), c("z\u00fc", NA))
+  expect_error(describe_outputs(factor(native), 1L), "not UTF-8", class = "scoregate_bad_output")
+})

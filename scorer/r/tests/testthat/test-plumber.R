@@ -26,6 +26,15 @@ test_that("an error is told with its kind and its message", {
   expect_identical(ask(function(newdata) list(1), 1)$headers$`X-Error-Code`, "bad_output")
 })
 
+test_that("text that is not UTF-8 is refused, not changed", {
+  fields <- list(list(name = "prediction", type = "string"))
+  model <- model_of(function(newdata) "a\xff")
+  model$signature$outputs <- fields
+  answer <- frame_predictor(model)(writeBin(1, raw()), 1)
+  expect_identical(answer$headers$`X-Error-Code`, "bad_output")
+  expect_match(rawToChar(answer$body), "not UTF-8")
+})
+
 test_that("whatever a condition has for a message, the answer says what is known", {
   refused <- function(message) {
     odd <- structure(class = c("odd", "error", "condition"), list(message = message, call = NULL))
