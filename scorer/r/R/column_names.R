@@ -15,6 +15,13 @@ check_version <- function(version) {
       "suffix as in \"2-rc1\" is served only to those who name it"
     )
   }
+  # Versions are in numerical order, in which 01 is 1: one of them would hide the other.
+  number <- sub("-.*", "", version)
+  plain <- gsub("(^|[.])0+([0-9])", "\\1\\2", number)
+  if (plain != number) {
+    abort("the version ", describe_text(version), " has zeros before a number: write ",
+      describe_text(paste0(plain, substring(version, nchar(number) + 1L))))
+  }
 }
 
 check_column_names <- function(names, what) {

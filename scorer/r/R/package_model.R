@@ -7,8 +7,8 @@
 #'
 #' @param model The fitted model, any object that `predict()` or your own `predict` function takes.
 #' @param name 1 to 63 lower-case letters, digits and dashes.
-#' @param version `"1"`, `"1.2"` or `"1.2.3"`, with an optional suffix (`"2-rc1"`) that is served only to those who name
-#'   it.
+#' @param version `"1"`, `"1.2"` or `"1.2.3"`, without leading zeros, with an optional suffix (`"2-rc1"`) that is served
+#'   only to those who name it.
 #' @param sample A data.frame of training data, with or without the response; hundreds of rows are good, thousands are
 #'   fine. Its columns' classes, levels and ranges become the signature, its answers the proof.
 #' @param dir The folder to write: new, empty, or an earlier package of a model, which is replaced.
