@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from client.connection import CHECKOUT
+from client.connection import CHECKOUT, UsageError
 from client.errors import ClientError
 
 _ASK_DEVKIT = """
@@ -26,6 +26,8 @@ from devkit import r
 r.install_library()
 json.dump(r.environment(), sys.stdout)
 """
+#: The status of our scripts for arguments that cannot be used.
+_USAGE = 2
 _FIXED = {
     "OMP_NUM_THREADS": "1",
     "OMP_THREAD_LIMIT": "1",
@@ -69,7 +71,8 @@ def rscript() -> str:
 def run(arguments: Sequence[str], *, show: bool = False) -> str:
     """Runs Rscript and gives its stdout; with `show`, its stderr is passed on line by line as it comes.
 
-    Raises RError with R's reason. An interrupt ends R too.
+    Raises RError with R's reason, UsageError where our scripts say that their arguments cannot be used. An interrupt ends
+    R too.
     """
     with subprocess.Popen(
         [rscript(), *arguments],
@@ -96,7 +99,8 @@ def run(arguments: Sequence[str], *, show: bool = False) -> str:
         finally:
             reader.join()
     if process.returncode:
-        raise RError(_reason("".join(said) or "".join(printed)))
+        usage = process.returncode == _USAGE and any(line.startswith("Usage: ") for line in said)
+        raise (UsageError if usage else RError)(_reason("".join(said) or "".join(printed)))
     return "".join(printed)
 
 

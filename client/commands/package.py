@@ -60,6 +60,8 @@ def package(
     [dim]scoregate package boston.rds --sample boston.csv --name boston-housing[/dim]
     [dim]scoregate package fit.rds --sample cars.csv --interval prediction --version 1.2[/dim]
     """
+    if level is not None and interval is None:
+        raise UsageError("--level is that of an interval: give --interval prediction or confidence too")
     more: list[str] = []
     for flag, value in (
         ("--description", description),
@@ -119,4 +121,9 @@ def make_package(
     required = {"--model": model.resolve(), "--sample": sample.resolve(), "--name": name, "--version": version}
     arguments = [str(part) for pair in (required | {"--out": folder.resolve()}).items() for part in pair]
     r.run(["--vanilla", r.script("package.R"), *arguments, *more], show=True)
+    if not (folder / "manifest.json").exists():
+        raise r.RError(
+            "R ended, and with status 0, before the package was written: code that runs when the model is loaded or scores "
+            "calls quit(); let it return its answer, or stop() with a message"
+        )
     return read_package(folder)[0]

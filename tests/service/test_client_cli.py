@@ -425,11 +425,37 @@ def test_package_checks_what_it_is_given_before_it_starts_r(run: Run, tmp_path: 
         (("fit.rds", "--sample", "rows.csv", "--name", "No"), "'No' is not a model name"),
         (("fit.rds", "--sample", "rows.csv", "--version", "v1"), "'v1' is not N[.N[.N]]"),
         (("fit.rds", "--sample", "rows.csv", "--out", "full"), "full exists and is not an empty folder"),
+        (("fit.rds", "--sample", "rows.csv", "--level", "0.9"), "give --interval prediction or confidence too"),
         (("fit.rds",), "Missing option '--sample'"),
     ):
         result = run("package", *arguments)
         assert result.code == 2
         assert said in result.err
+
+
+@pytest.mark.parametrize(
+    ("r_does", "code", "said"),
+    [
+        ("echo 'Usage: interval must be' >&2; exit 2", 2, "scoregate: interval must be"),
+        ("echo 'Error: it cannot score' >&2; exit 1", 1, "scoregate: it cannot score"),
+        ("echo 'and that was it' >&2; exit 2", 1, "R stopped: and that was it"),
+        ("exit 0", 1, "R ended, and with status 0, before the package was written"),
+    ],
+    ids=["arguments", "a model", "its own end", "quit()"],
+)
+def test_package_tells_what_r_finds_wrong_with_arguments_from_what_fails(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r_does: str, code: int, said: str
+) -> None:
+    (tmp_path / "fit.rds").write_bytes(b"")
+    (tmp_path / "rows.csv").write_bytes(b"")
+    rscript = tmp_path / "bin" / "Rscript"
+    rscript.parent.mkdir()
+    rscript.write_text(f'#!/bin/sh\nif [ "$1" = -e ]; then echo package.R; exit; fi\n{r_does}\n')
+    rscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{rscript.parent}{os.pathsep}{os.environ['PATH']}")
+    result = run("package", "fit.rds", "--sample", "rows.csv")
+    assert result.code == code
+    assert said in result.err
 
 
 # --- a local stack, by a devkit that is a few lines of Python

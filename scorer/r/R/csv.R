@@ -5,12 +5,12 @@
 #' @noRd
 read_csv_text <- function(path) {
   if (!file.exists(path)) {
-    abort("there is no file ", path, ": give the path of a CSV file with a header line")
+    abort_argument("there is no file ", path, ": give the path of a CSV file with a header line")
   }
   cells <- utils::read.csv(path, colClasses = "character", na.strings = c("", "NA"), check.names = FALSE,
     fileEncoding = "UTF-8-BOM", encoding = "UTF-8")
   if (nrow(cells) == 0L) {
-    abort(path, " has no rows: give a CSV file with a header line and one line per row")
+    abort_argument(path, " has no rows: give a CSV file with a header line and one line per row")
   }
   cells
 }
@@ -43,7 +43,7 @@ parse_cells <- function(text, field) {
   )
   wrong <- which(is.na(values) & !is.na(text) & !(field$type == "double" & text %in% "NaN"))
   if (length(wrong) > 0L) {
-    abort("row ", wrong[1L], " of column ", field$name, " is ", dQuote(text[wrong[1L]], FALSE), ", which is no ",
+    abort_argument("row ", wrong[1L], " of column ", field$name, " is ", dQuote(text[wrong[1L]], FALSE), ", which is no ",
       field$type, if (field$type == "factor") paste0(" with levels ", quoted(field$levels)))
   }
   values
@@ -85,7 +85,13 @@ read_sample <- function(path, model, types = character()) {
   cells <- read_csv_text(path)
   strangers <- setdiff(names(types), names(cells))
   if (length(strangers) > 0L) {
-    abort("a type is given for ", quoted(strangers), ", which the CSV file does not have")
+    abort_argument("a type is given for ", quoted(strangers), ", which the CSV file does not have: its columns are ",
+      quoted(names(cells)))
+  }
+  unknown <- types[!types %in% c("double", "integer", "logical", "string", "factor", "date", "datetime")]
+  if (length(unknown) > 0L) {
+    abort_argument("the type ", describe_text(unname(unknown[1L])), " of column ", names(unknown)[1L], " is none: use ",
+      "double, integer, logical, string, factor, date or datetime")
   }
   levels <- model_levels(model, cells[0L])
   classes <- model_data_classes(model)

@@ -8,6 +8,10 @@ abort <- function(..., class = "scoregate_error") {
   stop(condition)
 }
 
+#' Refuse what was given, not what became of it: `scoregate package` ends with another status.
+#' @noRd
+abort_argument <- function(...) abort(..., class = "scoregate_bad_argument")
+
 #' Refuse a call that leaves out what it cannot do without, naming all of it
 #'
 #' @param needed Names of arguments of the function that calls this.

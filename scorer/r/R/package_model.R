@@ -52,9 +52,12 @@ package_model <- function(model, name, version, sample, dir, predict = NULL, pac
   check_predict(predict, files)
   check_target(dir)
 
+  if (is.null(interval) && !missing(level)) {
+    abort_argument("level= is that of an interval: give interval = \"prediction\" or \"confidence\" too, or leave level= out")
+  }
   if (!is.null(interval)) {
     if (model_method(model) != "lm") {
-      abort("interval= is for lm: for ", class(model)[1L], " give predict = function(model, newdata) ...")
+      abort_argument("interval= is for lm: for ", class(model)[1L], " give predict = function(model, newdata) ...")
     }
     options <- c(options, list(interval = interval, level = level))
   }
@@ -121,10 +124,10 @@ check_sample <- function(sample) {
 check_predict <- function(predict, files) {
   of_file <- is_text(predict) && grepl("[.][rR]$", predict) && file.exists(predict)
   if (!is.null(predict) && !is.function(predict) && !of_file) {
-    abort("predict must be a function(model, newdata) or the path of an R file that defines predict_model")
+    abort_argument("predict must be a function(model, newdata) or the path of an R file that defines predict_model")
   }
   if (is.null(predict) && length(files) > 0L) {
-    abort("files= are for a predict function of your own: give predict= too, or leave files= out")
+    abort_argument("files= are for a predict function of your own: give predict= too, or leave files= out")
   }
 }
 
@@ -147,15 +150,19 @@ check_target <- function(dir) {
 choose_way <- function(model, predict, options) {
   class <- model_method(model)
   if (!is.null(predict)) {
-    if (length(options) > 0L) abort("options and interval are for predict(): with predict= write them into it")
+    if (length(options) > 0L) {
+      abort_argument("options and interval are for predict(): with predict= write them into it")
+    }
     said <- paste0(class(model)[1L], ", answered by your own predict function")
     return(list(method = "script", options = list(), said = said))
   }
   if (length(options) > 0L && (is.null(names(options)) || !all(vapply(options, is_plain_option, NA)))) {
-    abort("options must be a named list of single texts, TRUE or FALSE, or numbers, one or several; anything else ",
+    abort_argument("options must be a named list of single texts, TRUE or FALSE, or numbers, one or several; anything else ",
       "belongs into predict=")
   }
-  options <- model_options(model, as.list(options))
+  options <- tryCatch(model_options(model, as.list(options)), scoregate_error = function(e) {
+    abort_argument(conditionMessage(e))
+  })
   said <- if (class == "default") paste0(class(model)[1L], ", answered by predict(model, newdata)") else class
   list(method = class, options = options, said = said)
 }

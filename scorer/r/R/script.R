@@ -17,13 +17,13 @@ copy_files <- function(files, dir) {
   reserved <- c("manifest.json", "model.rds", "score.R")
   names <- basename(as.character(files))
   if (anyDuplicated(names) || any(names %in% reserved)) {
-    abort("files= must have names of their own, none of them ", quoted(reserved), ": rename ",
+    abort_argument("files= must have names of their own, none of them ", quoted(reserved), ": rename ",
       quoted(names[duplicated(names) | names %in% reserved])
     )
   }
   absent <- Filter(function(file) !file.exists(file) || dir.exists(file), as.character(files))
   if (length(absent) > 0L) {
-    abort("files= names ", quoted(absent), ", which is no file: give paths of files, not of folders")
+    abort_argument("files= names ", quoted(absent), ", which is no file: give paths of files, not of folders")
   }
   copy_whole(as.character(files), file.path(dir, names))
 }

@@ -6,8 +6,8 @@
 #     [--interval prediction|confidence] [--level 0.95] [--slim] [--no-retry] [--quiet]
 #
 # FILE.csv: UTF-8, a header line; empty cells and NA are missing. Column types come from --type, else from what the
-# model knows of its training data, else from the cells. Progress goes to stderr. Status 0: DIR is written; 1: refused,
-# with one line on stderr that starts with "Error: " (or "Usage: " for a bad command line).
+# model knows of its training data, else from the cells. Progress goes to stderr. Status 0: DIR is written; 1: refused, with
+# one line on stderr that starts with "Error: "; 2: the arguments cannot be used, with one that starts with "Usage: ".
 
 flags <- c("slim", "no-retry", "quiet")
 once <- c("model", "sample", "name", "version", "out", "description", "predict", "interval", "level")
@@ -15,7 +15,7 @@ often <- c("file", "package", "input", "type", "option")
 
 usage <- function(...) {
   message("Usage: ", ...)
-  quit(save = "no", status = 1L)
+  quit(save = "no", status = 2L)
 }
 
 read_arguments <- function(arguments) {
@@ -55,30 +55,31 @@ option_value <- function(text) {
 }
 
 main <- function(given) {
-  if (!file.exists(given$model)) stop("there is no file ", given$model, ": give the path of a fitted model's .rds")
+  if (!file.exists(given$model)) usage("there is no file ", given$model, ": give the path of a fitted model's .rds")
   for (package in given$package) suppressPackageStartupMessages(library(package, character.only = TRUE))
   model <- readRDS(given$model)
   if (is.function(model)) {
-    stop(
+    usage(
       given$model, " holds a function, not a fitted model: package it in R, by scoregate::package_function(), ",
       "which asks for its inputs, its outputs and an example; then scoregate publish or scoregate try with its folder"
     )
   }
   types <- if (!is.null(given$type)) pairs(given$type, "type") else character()
   options <- if (!is.null(given$option)) lapply(as.list(pairs(given$option, "option")), option_value) else list()
-  level <- if (is.null(given$level)) 0.95 else option_value(given$level)
-  scoregate::package_model(
+  arguments <- list(
     model, given$name, given$version,
     sample = scoregate:::read_sample(given$sample, model, types),
     dir = given$out, predict = given$predict, packages = given$package,
     description = if (is.null(given$description)) "" else given$description,
-    slim = isTRUE(given$slim), interval = given$interval, level = level, options = options, inputs = given$input,
+    slim = isTRUE(given$slim), interval = given$interval, options = options, inputs = given$input,
     files = given$file, retry = !isTRUE(given$`no-retry`), quiet = isTRUE(given$quiet)
   )
+  if (!is.null(given$level)) arguments$level <- option_value(given$level)
+  do.call(scoregate::package_model, arguments, quote = TRUE)
 }
 
 given <- read_arguments(commandArgs(trailingOnly = TRUE))
-tryCatch(invisible(main(given)), error = function(e) {
-  message("Error: ", conditionMessage(e))
+tryCatch(invisible(main(given)), scoregate_bad_argument = function(e) usage(conditionMessage(e)), error = function(e) {
+  message("Error: ", scoregate:::condition_text(e))
   quit(save = "no", status = 1L)
 })

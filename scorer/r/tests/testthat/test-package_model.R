@@ -149,3 +149,7 @@ test_that("code that names columns and uses others too takes them all", {
   }
   expect_identical(inputs_of(pack(list(weights = 1:2), data.frame(x = 1:3, y = 4:6), predict = namesake)), c("x", "y"))
 })
+
+test_that("a level without an interval is refused, not ignored", {
+  expect_error(pack(lm(dist ~ speed, cars), cars, level = 0.9), "give interval =", class = "scoregate_bad_argument")
+})

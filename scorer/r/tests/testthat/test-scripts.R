@@ -57,10 +57,39 @@ test_that("files become a package, and a package's answers for a file come out a
   expect_identical(file_sha256(path("out2.bin")), file_sha256(path("out.bin")))
 
   wrong <- run_script(library, "package.R", "--model", path("fit.rds"))
-  expect_identical(wrong$status, 1L)
+  expect_identical(wrong$status, 2L)
   expect_match(wrong$said, "Usage: --sample is missing")
   wrong <- run_script(library, "package.R", "--model", path("fit.rds"), "--sample", path("iris.csv"), "--name", "Iris",
     "--version", "1", "--out", path("iris2"))
   expect_identical(wrong$status, 1L)
   expect_match(wrong$said, "Error: the name \"Iris\" is not a model name")
+})
+
+test_that("arguments that cannot be used are told apart from models that cannot be packaged", {
+  library <- library_of_tests()
+  work <- new_folder()
+  dir.create(work)
+  path <- function(name) file.path(work, name)
+  saveRDS(lm(dist ~ speed, cars), path("fit.rds"))
+  saveRDS(sqrt, path("function.rds"))
+  write.csv(cars, path("cars.csv"), row.names = FALSE)
+  refused <- function(..., model = "fit.rds", status = 2L) {
+    done <- run_script(library, "package.R", "--model", path(model), "--sample", path("cars.csv"), "--name", "cars",
+      "--version", "1", "--out", path("out"), ...)
+    expect_identical(done$status, status, info = done$said)
+    expect_false(dir.exists(path("out")))
+    done$said
+  }
+  expect_match(refused("--type", "speed=foo"), "Usage: the type \"foo\" of column speed is none: use double, integer")
+  expect_match(refused("--type", "nox=double"), "Usage: a type is given for \"nox\".*its columns are \"speed\"")
+  expect_match(refused("--option", "s"), "Usage: --option is written NAME=VALUE")
+  expect_match(refused("--option", "s=1"), "Usage: an lm takes no option \"s\"")
+  expect_match(refused("--interval", "foo"), "Usage: interval must be")
+  expect_match(refused("--level", "5"), "Usage: level= is that of an interval")
+  expect_match(refused("--interval", "prediction", "--level", "5"), "Usage: level must be a number between 0 and 1")
+  expect_match(refused("--input", "nox"), "Usage: inputs names \"nox\"")
+  expect_match(refused("--predict", path("none.R")), "Usage: predict must be")
+  expect_match(refused(model = "function.rds"), "Usage: .*holds a function")
+  writeLines("predict_model <- function(model, newdata) stop(\"not today\")", path("bad.R"))
+  expect_match(refused("--predict", path("bad.R"), status = 1L), "Error: the model cannot score its own sample: not today")
 })
