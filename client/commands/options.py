@@ -12,7 +12,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from client.connection import VARIABLES, Connection, UsageError
-from client.store import MODEL_NAME, Store
+from client.store import Store
+from shared.store_layout import MODEL_NAME
 
 PANEL = "Connection"
 GatewaysOption = Annotated[
