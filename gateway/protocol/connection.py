@@ -293,7 +293,8 @@ class ProtectProtocol(WholeProtocol):
             name = name.lower()
             if name not in FRAMING:
                 value = value.rstrip(b" \t")
-                if name == b"expect" and value.lower() == b"100-continue":  # of HTTP/1.0 it is ignored (RFC 9110, 10.1.1)
+                if name == b"expect" and value.lower() == b"100-continue":
+                    # Of HTTP/1.0 it is ignored (RFC 9110, 10.1.1).
                     self.expect_100_continue = self.parser.get_http_version() != "1.0"
             self.headers.append((name, value))
 

@@ -76,7 +76,9 @@ class Ahead:
         if worker.state is not WorkerState.BUSY or worker.run is None or worker.ahead is not None:
             return False
         changes = worker.retire or worker.renew is not None or worker.yields or worker.run.large
-        return not changes and now - worker.measured_s < self._limits.measure_s and not self._takes_too_long(worker, now)
+        return (
+            not changes and now - worker.measured_s < self._limits.measure_s and not self._takes_too_long(worker, now)
+        )
 
     def _takes_too_long(self, worker: Worker, now: float) -> bool:
         assert worker.run is not None  # noqa: S101

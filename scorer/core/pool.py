@@ -253,7 +253,11 @@ class Pool:
     ) -> list[Effect]:
         """The worker answered this run. `retire`: it asked to be replaced; `renew`: in its turn, before its R collects fully."""
         worker = self.workers.get(number)
-        if worker is None or worker.state is not WorkerState.BUSY or (run is not worker.run and run is not worker.ahead):
+        if (
+            worker is None
+            or worker.state is not WorkerState.BUSY
+            or (run is not worker.run and run is not worker.ahead)
+        ):
             return []
         after = worker.ahead
         if run is after and (after := worker.run) is not None:  # R took it first, for both had come before it looked

@@ -17,7 +17,7 @@ from devkit import r
 from gateway.core.contract import compile_contract
 from shared.signature import Field, Type
 from shared.wire import Frame, split
-from tests.unit.contract_cases import encode_v1, entry, parse, shown, tables
+from tests.unit.gateway.contract_cases import encode_v1, entry, parse, shown, tables
 
 
 class Echo:

@@ -17,7 +17,7 @@ from gateway.core.limits import Limits, Quota, Rate
 from gateway.shell.limits_memory import MemoryCounterStore
 from gateway.shell.limits_redis import MAX_ASKS_PER_CALL, RedisCounterStore, keys
 from tests.service.limits_servers import RedisServer, needs_redis, running
-from tests.unit.test_gateway_settings import settings
+from tests.unit.gateway.test_settings import settings
 
 HOUR = 3600
 DAY = 86_400

@@ -17,7 +17,7 @@ from gateway.shell.admit import Admission
 from shared.errors import DeadlineExceededError
 from tests.service.gateway_alone import FakePod, Running, becomes_true, running
 from tests.service.test_floods import Line, request
-from tests.unit.test_limits_admit import ScriptedStore
+from tests.unit.gateway.test_limits_admit import ScriptedStore
 
 TEN = Limits(calls=Rate(10, 3600, 10))
 

@@ -2,7 +2,7 @@
 
 The fast way is msgspec's (`json_type` decodes, `pack` fills the frame's buffers, in C wherever possible) and says no more than
 that something does not fit. The exact way (`check`, one value at a time) says what is wrong and what to do. Both give the same
-buffers: tests/unit/test_contract_agree.py drives them against each other.
+buffers: tests/unit/gateway/test_contract_agree.py drives them against each other.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ class FunctionContract(Contract):
     def refuse_rows(self) -> NoReturn:
         """Raise PayloadTooLargeError: a longer vector than this server takes."""
         raise PayloadTooLargeError(
-            f"An input has more values than the {self.max_rows} that one for this function may have.", reason="too_many_rows"
+            f"An input has more values than the {self.max_rows} that one for this function may have.",
+            reason="too_many_rows",
         )
 
 

@@ -20,7 +20,7 @@ from gateway.core.contract.oip_request import OipRequest
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type
 from shared.wire import NA_INTEGER, pack, pack_frame
-from tests.unit.contract_cases import damaged, encoded, entry, finish, parse_v2, shown, tables
+from tests.unit.gateway.contract_cases import damaged, encoded, entry, finish, parse_v2, shown, tables
 
 
 def plain(request: OipRequest) -> tuple[Any, ...]:

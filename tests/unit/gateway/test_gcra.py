@@ -14,7 +14,7 @@ from gateway.core.gcra import Meter, scale
 from gateway.core.limits import Limits, Rate
 from gateway.core.ratelimit_fields import limit_field
 
-_TIMELINE = Path(__file__).parents[2] / "docs/reference/limits.md"
+_TIMELINE = Path(__file__).parents[3] / "docs/reference/limits.md"
 
 rates = st.builds(Rate, st.integers(1, 10**7), st.integers(1, 100_000), st.integers(1, 10**6))
 #: Gaps between requests: none, a few microseconds, up to hours.

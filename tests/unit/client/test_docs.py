@@ -8,7 +8,7 @@ from pathlib import Path
 
 import client
 
-GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "call-from-python.md").read_text("utf-8")
+GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "how-to" / "call-from-python.md").read_text("utf-8")
 
 
 def test_every_class_the_guide_names_can_be_imported() -> None:

@@ -17,7 +17,7 @@ from shared.errors import OverloadedError
 from shared.messages import ItemError, decode_request, decode_response, encode_request, encode_response
 from shared.signature import Field, Type
 from shared.wire import Frame, merge, pack_frame, split, tensor_specs, unpack_frame
-from tests.unit.test_coalesce import waiting_items
+from tests.unit.gateway.test_coalesce import waiting_items
 
 FIELDS = (Field(name="x", type=Type.DOUBLE), Field(name="who", type=Type.STRING, nullable=True))
 SPECS = tensor_specs(FIELDS)

@@ -16,7 +16,7 @@ from gateway.core.contract.oip_request import OipRequest, Requested
 from shared.errors import InvalidDataError, MalformedRequestError
 from shared.signature import Field, Type
 from shared.wire import Frame
-from tests.unit.contract_cases import contract
+from tests.unit.gateway.contract_cases import contract
 
 SIZE = 1024 * 1024
 #: What a call counts for on the clock that the reader sees: a fair guess, and the same on every machine.

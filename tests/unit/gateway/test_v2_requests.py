@@ -14,7 +14,7 @@ from gateway.routes.v2 import V2Form
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type
 from shared.wire import NA_INTEGER
-from tests.unit.contract_cases import contract, parse_v2, values
+from tests.unit.gateway.contract_cases import contract, parse_v2, values
 
 
 def column(kind: Type, *, nullable: bool = False) -> Field:

@@ -12,7 +12,7 @@ import pytest
 from gateway.core.findings import CODES
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Type
-from tests.unit.contract_cases import FIELDS, ROW, contract, parse, parse_v2, rows_body, values
+from tests.unit.gateway.contract_cases import FIELDS, ROW, contract, parse, parse_v2, rows_body, values
 
 X = Field(name="x", type=Type.DOUBLE)
 
@@ -248,7 +248,7 @@ def test_what_a_caller_sent_is_repeated_short_and_printable() -> None:
     assert problem["detail"].startswith('expected a number, got the text "\\u000azzz')
 
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 DOCUMENTED = (
     Field(name="income", type=Type.DOUBLE),
     Field(name="children", type=Type.INTEGER, nullable=True),

@@ -31,8 +31,8 @@ from shared.messages import Answer, ItemError
 from shared.signature import Field, Type
 from shared.stages import Times
 from shared.wire import Frame
-from tests.unit.contract_cases import contract
-from tests.unit.test_coalesce import waiting_items
+from tests.unit.gateway.contract_cases import contract
+from tests.unit.gateway.test_coalesce import waiting_items
 
 X = contract((Field(name="x", type=Type.DOUBLE),))
 #: What a pod may do with a batch; "fail" does not score the first item.

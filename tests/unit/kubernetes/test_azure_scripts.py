@@ -15,7 +15,7 @@ import pytest
 
 from devkit.checks import shell_scripts
 from devkit.state import ROOT
-from tests.unit.azure_bicep import parameters_of
+from tests.unit.kubernetes.azure_bicep import parameters_of
 
 AZURE = ROOT / "k8s" / "azure"
 APP_ID = "6d1d2b54-3f3c-4d6c-9d2c-0a4b4d3e2f10"
@@ -222,7 +222,7 @@ def _deployed(folder: Path) -> tuple[str, list[str]]:
         tool = folder / name
         tool.unlink(missing_ok=True)
         tool.symlink_to("fake.py")
-    fake = (ROOT / "tests" / "unit" / "azure_fake.py").read_text().split("\n", 1)[1]
+    fake = (ROOT / "tests" / "unit" / "kubernetes" / "azure_fake.py").read_text().split("\n", 1)[1]
     (folder / "fake.py").write_text(f"#!{sys.executable} -SE\n{fake}")
     (folder / "fake.py").chmod(0o755)
     (folder / "calls").write_text("")

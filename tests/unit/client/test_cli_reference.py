@@ -13,7 +13,7 @@ from client.cli import app
 from client.connection import VARIABLES
 from client.terminal import Exit
 
-REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md").read_text("utf-8")
+REFERENCE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "cli.md").read_text("utf-8")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 

@@ -17,7 +17,7 @@ from gateway.core.contract.answers import STEP_VALUES
 from gateway.core.contract.oip_request import OipRequest, Requested
 from shared.signature import Field, Type
 from shared.wire import NA_REAL, Frame, WireError, pack_frame
-from tests.unit.contract_cases import FIELDS, contract, encode_v1, encode_v2, entry, parse, shown, tables
+from tests.unit.gateway.contract_cases import FIELDS, contract, encode_v1, encode_v2, entry, parse, shown, tables
 
 EMPTY = Frame(1, ())
 

@@ -17,7 +17,18 @@ from gateway.core.contract.v1_reader import V1Reader
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field
 from shared.wire import Frame, pack_frame
-from tests.unit.contract_cases import FIELDS, ROW, contract, damaged, encoded, entry, finish, parse, shown, tables
+from tests.unit.gateway.contract_cases import (
+    FIELDS,
+    ROW,
+    contract,
+    damaged,
+    encoded,
+    entry,
+    finish,
+    parse,
+    shown,
+    tables,
+)
 
 #: (frame) or (kind of refusal, problems).
 Outcome = tuple[Any, ...]

@@ -10,7 +10,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 
 from gateway.core.contract import Contract, v2_model_metadata, v2_server_metadata
 from shared.wire import NA_REAL, pack_frame
-from tests.unit.contract_cases import FIELDS, contract, encode_v2, entry, parse_v2, values
+from tests.unit.gateway.contract_cases import FIELDS, contract, encode_v2, entry, parse_v2, values
 
 DATATYPES = {
     "float64": "FP64",

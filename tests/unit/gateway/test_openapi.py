@@ -26,7 +26,7 @@ from gateway.docs_page import HEADERS, load_assets
 from gateway.routes.docs import docs_routes
 from shared.catalogue import Catalogue, VersionEntry
 from shared.signature import Field, Type
-from tests.unit.contract_cases import FIELDS, entry, parse
+from tests.unit.gateway.contract_cases import FIELDS, entry, parse
 
 EXAMPLE = {
     "inputs": {

@@ -1,4 +1,7 @@
-"""docs/reference/settings.md says of every setting what the code says; `python -m tests.unit.test_settings_docs` writes it."""
+"""docs/reference/settings.md says of each setting what the code says.
+
+`python -m tests.unit.repository.test_settings_docs` writes it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ def _cell(default: str) -> str:
 
 
 def test_the_page_says_what_the_code_says() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "write it anew: python -m tests.unit.test_settings_docs"
+    assert PAGE.read_text(encoding="utf-8") == page(), (
+        "write it anew: python -m tests.unit.repository.test_settings_docs"
+    )
 
 
 @pytest.mark.parametrize(("title", "prefix", "settings"), SERVICES, ids=["gateway", "scorer"])

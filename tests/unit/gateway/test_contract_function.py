@@ -19,7 +19,7 @@ from shared.catalogue import Catalogue, VersionEntry
 from shared.errors import InvalidDataError, MalformedRequestError, PayloadTooLargeError
 from shared.signature import Field, Signature, Type
 from shared.wire import NA_REAL, Frame, WireError, pack_call, unpack_frame
-from tests.unit.contract_cases import encode_v1, encode_v2, entry, parse, parse_v2
+from tests.unit.gateway.contract_cases import encode_v1, encode_v2, entry, parse, parse_v2
 
 INPUTS = (
     Field(name="principal", type=Type.DOUBLE),

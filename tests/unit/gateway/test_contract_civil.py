@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.contract.civil import format_date, format_datetime, parse_date, parse_datetime
-from tests.unit.contract_cases import seconds_of
+from tests.unit.gateway.contract_cases import seconds_of
 
 
 @pytest.mark.parametrize(

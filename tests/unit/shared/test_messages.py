@@ -18,7 +18,7 @@ from shared.messages import (
 )
 from shared.signature import Field, Type
 from shared.wire import Frame, WireError, pack_frame, tensor_specs
-from tests.unit.test_wire import FIELDS, SPECS, frame_of
+from tests.unit.shared.test_wire import FIELDS, SPECS, frame_of
 
 NUMBERS = tuple(field for field in FIELDS if field.type is not Type.STRING)
 

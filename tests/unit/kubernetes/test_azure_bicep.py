@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from devkit.state import ROOT
-from tests.unit.azure_bicep import modules_of, outputs_of, parameters_of
+from tests.unit.kubernetes.azure_bicep import modules_of, outputs_of, parameters_of
 
 AZURE = ROOT / "k8s" / "azure"
 MAIN = AZURE / "main.bicep"
