@@ -43,8 +43,8 @@ parse_cells <- function(text, field) {
   )
   wrong <- which(is.na(values) & !is.na(text) & !(field$type == "double" & text %in% "NaN"))
   if (length(wrong) > 0L) {
-    abort_argument("row ", wrong[1L], " of column ", field$name, " is ", dQuote(text[wrong[1L]], FALSE), ", which is no ",
-      field$type, if (field$type == "factor") paste0(" with levels ", quoted(field$levels)))
+    abort_argument("row ", wrong[1L], " of column ", field$name, " is ", dQuote(text[wrong[1L]], FALSE), ", which is ",
+      "no ", field$type, if (field$type == "factor") paste0(" with levels ", quoted(field$levels)))
   }
   values
 }

@@ -55,6 +55,6 @@ try_to_write <- function(path, expression) {
 }
 
 not_written <- function(path, said = NULL) {
-  abort("cannot write ", path, " whole", if (!is.null(said)) paste0(" (", said, ")"), ": is there room on its disk, and ",
-    "may you write there? Make room, or give another folder (TMPDIR for those in ", tempdir(), ")")
+  abort("cannot write ", path, " whole", if (!is.null(said)) paste0(" (", said, ")"), ": is there room on its disk, ",
+    "and may you write there? Make room, or give another folder (TMPDIR for those in ", tempdir(), ")")
 }

@@ -13,7 +13,8 @@ choose_columns <- function(sample, told, said = NULL, named_in_code = character(
   }
   absent <- setdiff(needed, names(sample))
   if (!is.null(said) && length(absent) > 0L) {
-    abort_argument("inputs names ", quoted(absent), ", which the sample does not have: its columns are ", quoted(names(sample)))
+    abort_argument("inputs names ", quoted(absent), ", which the sample does not have: its columns are ",
+      quoted(names(sample)))
   }
   names(sample)[names(sample) %in% c(needed, named_in_code)]
 }

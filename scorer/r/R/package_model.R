@@ -53,7 +53,8 @@ package_model <- function(model, name, version, sample, dir, predict = NULL, pac
   check_target(dir)
 
   if (is.null(interval) && !missing(level)) {
-    abort_argument("level= is that of an interval: give interval = \"prediction\" or \"confidence\" too, or leave level= out")
+    abort_argument("level= is that of an interval: give interval = \"prediction\" or \"confidence\" too, or leave ",
+      "level= out")
   }
   if (!is.null(interval)) {
     if (model_method(model) != "lm") {
@@ -157,8 +158,8 @@ choose_way <- function(model, predict, options) {
     return(list(method = "script", options = list(), said = said))
   }
   if (length(options) > 0L && (is.null(names(options)) || !all(vapply(options, is_plain_option, NA)))) {
-    abort_argument("options must be a named list of single texts, TRUE or FALSE, or numbers, one or several; anything else ",
-      "belongs into predict=")
+    abort_argument("options must be a named list of single texts, TRUE or FALSE, or numbers, one or several; anything ",
+      "else belongs into predict=")
   }
   options <- tryCatch(model_options(model, as.list(options)), scoregate_error = function(e) {
     abort_argument(conditionMessage(e))

@@ -96,8 +96,8 @@ refusal <- function(code, error) {
 
 # Not an error, so no handler of one sees it.
 jumped <- simpleCondition(paste(
-  "R left the call for its top level and gave no answer: the code has called invokeRestart(\"abort\"), or stop() with a",
-  "condition that is no error. Call stop() with a message instead"
+  "R left the call for its top level and gave no answer: the code has called invokeRestart(\"abort\"), or stop() with",
+  "a condition that is no error. Call stop() with a message instead"
 ))
 
 #' A function of httpuv's request for a prediction that gives httpuv's response

@@ -66,8 +66,8 @@ answer_some <- function(model, rows, seed = default_seed) {
   tryCatch(answer_rows(model, rows, seed), error = function(e) {
     abort("the model scores its sample as a whole, but not ", nrow(rows), if (nrow(rows) == 1L) " row" else " rows",
       " of it: ", condition_text(e), ". A request has any number of rows, and each must be answered by itself: what ",
-      "the model computes from the rows it is given, as cut(x, 3) in its formula does, must be fixed when it is fitted, ",
-      "as in cut(x, c(0, 10, 20)), or in a column of its own")
+      "the model computes from the rows it is given, as cut(x, 3) in its formula does, must be fixed when it is ",
+      "fitted, as in cut(x, c(0, 10, 20)), or in a column of its own")
   })
 }
 

@@ -6,8 +6,9 @@
 #     [--interval prediction|confidence] [--level 0.95] [--slim] [--no-retry] [--quiet]
 #
 # FILE.csv: UTF-8, a header line; empty cells and NA are missing. Column types come from --type, else from what the
-# model knows of its training data, else from the cells. Progress goes to stderr. Status 0: DIR is written; 1: refused, with
-# one line on stderr that starts with "Error: "; 2: the arguments cannot be used, with one that starts with "Usage: ".
+# model knows of its training data, else from the cells. Progress goes to stderr. Status 0: DIR is written; 1: refused,
+# with one line on stderr that starts with "Error: "; 2: the arguments cannot be used, with one that starts with
+# "Usage: ".
 
 flags <- c("slim", "no-retry", "quiet")
 once <- c("model", "sample", "name", "version", "out", "description", "predict", "interval", "level")

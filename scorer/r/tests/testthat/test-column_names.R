@@ -15,7 +15,8 @@ test_that("other names and versions are refused with the form to use", {
 test_that("zeros before a number are refused with what to write, since versions are ordered by number", {
   write <- c("01" = "1", "1.02" = "1.2", "1.2.000" = "1.2.0", "00" = "0", "007.10-rc01" = "7.10-rc01")
   for (version in names(write)) {
-    expect_error(check_version(version), paste0("has zeros before a number: write \"", write[[version]], "\""), fixed = TRUE)
+    advice <- paste0("has zeros before a number: write \"", write[[version]], "\"")
+    expect_error(check_version(version), advice, fixed = TRUE)
   }
   for (version in c("0", "0.0.1", "10", "100.20", "1-01", "1-0.01")) expect_silent(check_version(version))
 })

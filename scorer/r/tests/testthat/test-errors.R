@@ -6,5 +6,6 @@ test_that("what a call leaves out is named, all of it, with how to call", {
 
 test_that("a condition whose class cannot tell its message has none", {
   registerS3method("conditionMessage", "mute", function(c) stop("no"))
-  expect_match(condition_text(structure(class = c("mute", "condition"), list())), "without a message .*class mute/condition")
+  mute <- structure(class = c("mute", "condition"), list())
+  expect_match(condition_text(mute), "without a message .*class mute/condition")
 })

@@ -42,12 +42,11 @@ one_by_one <- function(model, rows, times) {
 }
 
 test_that("a row's survival is that of its own curve, to the bit, alone and in company", {
-  Surv <- survival::Surv
   strata <- survival::strata
   times <- sort(c(0, 1e-6, sort(typed$time)[c(1, 60, 240)], 0.5, 1e6))
   for (right in c("x + z + i", "x + l + strata(f)", "o + f", "x + strata(f, o)", "x * strata(o) + f",
     "x + offset(z / 9) + strata(f)")) {
-    fit <- survival::coxph(stats::as.formula(paste("Surv(time, status) ~", right)), typed, model = TRUE)
+    fit <- survival::coxph(stats::as.formula(paste("survival::Surv(time, status) ~", right)), typed, model = TRUE)
     rows <- typed[c(240:1, 1:9), model_inputs(fit), drop = FALSE]
     expected <- one_by_one(fit, rows, times)
     together <- model_predict(fit, rows, list(times = times))

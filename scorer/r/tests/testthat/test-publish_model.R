@@ -48,8 +48,8 @@ test_that("a package whose files were changed is not published", {
 
 test_that("a version with leading zeros is neither packaged nor published", {
   expect_error(pack(lm(dist ~ speed, cars), cars, version = "01"), "write \"1\"")
-  expect_error(package_function(sqrt, "root", "1.01", list(x = "double"), list(y = "double"), list(x = 4), new_folder()),
-    "write \"1.1\"")
+  x <- list(x = "double")
+  expect_error(package_function(sqrt, "root", "1.01", x, x, list(x = 4), new_folder()), "write \"1.1\"")
   dir <- pack(lm(dist ~ speed, cars), cars)
   manifest <- readLines(file.path(dir, "manifest.json"))
   writeLines(sub("\"version\": \"1\"", "\"version\": \"01\"", manifest), file.path(dir, "manifest.json"))
