@@ -45,6 +45,11 @@ class Cost:
         if self.fixed_s == 0.0 and x:
             self.row_s = y / x
 
+    @property
+    def learned(self) -> bool:
+        """Whether it speaks from runs that were seen."""
+        return self._n >= _ENOUGH
+
     def predict_s(self, rows: int, runs: int = 1) -> float:
         """Seconds of one worker for `rows` rows in `runs` runs."""
         return self.fixed_s * runs + self.row_s * rows

@@ -5,8 +5,8 @@ time. It is done only where it costs nobody anything:
 
 * for rows that may share a run with none: others had better wait for company;
 * while all slots are taken and no other version has work, so that nobody else would have been next;
-* for short runs of a version that may be repeated. Where the one before takes longer than expected, what was sent after it waits
-  for the other workers as well (`overtake`), and the answer that comes second is thrown away.
+* for runs that are known to be short, of a version that may be repeated. Where the one before takes longer than expected, what was sent
+  after it waits for the other workers as well (`overtake`), and the answer that comes second is thrown away.
 
 A worker that dies takes only the run before with it: the next one had not begun and waits again, unblamed.
 """
@@ -69,7 +69,7 @@ class Ahead:
         if not line.retry or line.apart or line.large or not line.waiting:
             return False
         first = line.waiting[0]
-        return line.runs_alone(first) and line.cost.predict_s(first.frame.rows) <= _SHORT_S
+        return line.runs_alone(first) and line.cost.learned and line.cost.predict_s(first.frame.rows) <= _SHORT_S
 
     def _may_take(self, worker: Worker, now: float) -> bool:
         """It goes on as it is, and need not be idle soon to be measured."""

@@ -17,8 +17,9 @@ def full(slots: int = 1, **more: object) -> Pod:
 
 def busy(pod: Pod) -> Pod:
     slots = pod.pool.limits.slots
-    for _ in range(2):
+    for _ in range(7):  # what a run takes is known after some
         for worker in list(pod.running):
+            pod.now += 0.001
             pod.finish(worker)
         for _ in range(slots):
             pod.call(0.0)
@@ -81,6 +82,15 @@ def test_rows_that_may_not_run_twice_are_not_sent_ahead() -> None:
     pod.do(pod.pool.add_version(A, ECHO, batchable=False, cost=Cost(), now=pod.now, retry=False))
     busy(pod)
     pod.call(1.0)
+    assert not pod.ahead
+
+
+def test_nothing_is_sent_ahead_before_it_is_known_how_long_a_run_takes() -> None:
+    pod = Pod(slots=1, batchable=False)
+    pod.start()
+    for row in (0.0, 1.0, 2.0):
+        pod.call(row)
+    pod.finish(1)
     assert not pod.ahead
 
 
