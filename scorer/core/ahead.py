@@ -5,8 +5,8 @@ time. It is done only where it costs nobody anything:
 
 * for rows that may share a run with none: others had better wait for company;
 * while all slots are taken and no other version has work, so that nobody else would have been next;
-* for runs that are known to be short, of a version that may be repeated. Where the one before takes longer than expected, what was sent
-  after it waits for the other workers as well (`overtake`), and the answer that comes second is thrown away.
+* for runs that are known to be short, of a version that may be repeated. Where the one before takes longer than expected, what was
+  sent after it waits for the other workers as well (`overtake`), and the answer that comes second is thrown away.
 
 A worker that dies takes only the run before with it: the next one had not begun and waits again, unblamed.
 """

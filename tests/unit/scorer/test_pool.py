@@ -722,6 +722,9 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize(slots=st.integers(1, 4), batchable=st.booleans(), max_run_rows=st.integers(1, 12))
     def begin(self, slots: int, batchable: bool, max_run_rows: int) -> None:
         self.pod = Pod(slots, batchable=batchable, keys=(A, B), max_run_rows=max_run_rows)
+        for line in self.pod.pool.lines.values():
+            for _ in range(6):
+                line.cost.learn(1, 0.003)  # known, so that runs are sent ahead
         self.calls: dict[Call, list[float]] = {}
         self.left: set[Call] = set()
         self.next_value = 0.0
