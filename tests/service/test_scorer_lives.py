@@ -324,10 +324,16 @@ def test_runs_that_share_with_nobody_follow_each_other_in_a_worker_and_none_is_l
 
         with ThreadPoolExecutor(8) as threads:
             clients = [threads.submit(ask, client) for client in range(8)]
-            for _ in range(5):
-                time.sleep(0.3)
-                busy = [w["pid"] for w in pod.workers() if w["pid"]]
-                os.kill(busy[0], signal.SIGKILL)
+            for kills in range(1, 6):
+                eventually(
+                    lambda kills=kills: (
+                        pod.metric("scorer_requests_total", model="double", code="ok") > 40 * kills
+                        and any(w["state"] == "busy" for w in pod.workers())
+                    ),
+                    what="they are asked",
+                )
+                [busy, *_] = [w["pid"] for w in pod.workers() if w["pid"]]
+                os.kill(busy, signal.SIGKILL)
             stop.set()
             asked = sum(client.result() for client in clients)
         assert pod.metric("scorer_requests_total", model="double", code="ok") == asked
