@@ -160,14 +160,17 @@ class Plight(StrEnum):
 
 
 def plight_of(pid: int) -> Plight | None:
-    """None if it is well, or gone. proc(5): of /proc/PID/stat the 3rd field is the state, the 32nd the blocked signals."""
+    """None if it is well, or gone. proc(5): of /proc/PID/stat the 3rd field is the state, the 32nd the blocked signals.
+
+    Whoever blocks all signals is in no handler: the C library does that while it starts a thread, as ranger has it in each call.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
     if fields[0] == b"T":
         return Plight.STOPPED
-    return Plight.CRASHING if int(fields[29]) & _CRASH_SIGNALS else None
+    return Plight.CRASHING if int(fields[29]) & _CRASH_SIGNALS not in (0, _CRASH_SIGNALS) else None
 
 
 def yield_processor(pid: int) -> None:

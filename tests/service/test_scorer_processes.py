@@ -58,6 +58,14 @@ def test_one_that_is_well_has_no_plight_one_that_is_stopped_has_and_one_that_is_
     assert plight_of(pid) is None
 
 
+def test_one_that_blocks_all_signals_for_a_moment_as_to_start_a_thread_is_well() -> None:
+    blocks = (
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()); print('ready', flush=True); "
+    )
+    with process(blocks + "signal.pthread_sigmask(signal.SIG_BLOCK, []), input()") as pid:
+        assert plight_of(pid) is None
+
+
 def test_a_worker_of_r_is_well_while_it_works_and_rests(tmp_path: Path) -> None:
     with scorer(tmp_path, DOUBLE) as pod:
         pod.ready()
