@@ -50,6 +50,11 @@ class Cost:
         """Whether it speaks from runs that were seen."""
         return self._n >= _ENOUGH
 
+    @property
+    def recent_s(self) -> float:
+        """What recent runs took on average; 0 until one was seen."""
+        return self._y / self._n if self._n else 0.0
+
     def predict_s(self, rows: int, runs: int = 1) -> float:
         """Seconds of one worker for `rows` rows in `runs` runs."""
         return self.fixed_s * runs + self.row_s * rows

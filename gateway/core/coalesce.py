@@ -37,6 +37,10 @@ _DEMAND_OVER_S = 15.0
 _FORGET_AFTER_S = 600.0
 #: A function's call is one row however long its vectors are, and texts are long: in the waiting room a row is at most so large.
 _ROW_BYTES = 1024
+#: A group whose runs share with nobody has so many times its slots away while nobody else wants them and its runs are known to be
+#: this short: from an answer over both hops to the next request R would wait for a fifth of the time. Where runs are shared that
+#: much more away would only make them smaller.
+_DEEP, _SHORT_S = 2, 0.020
 #: The place in its lane of an item that must leave before others.
 _FIRST = -1.0
 
@@ -166,6 +170,7 @@ class _Group(Generic[Reply]):
     weight: int = 0
     batch_s: float = 0.0  # how long one is away, smoothed; 0 until the first came back
     cost: Cost = field(default_factory=Cost)  # of a prediction, as the scorer says
+    alone: bool = False  # each of its items leaves alone
     demand: float = 0.0
     used_s: float = 0.0
     lanes: OrderedDict[Hashable, _Lane[Reply]] = field(default_factory=OrderedDict)
@@ -302,6 +307,7 @@ class Coalescer(Generic[Reply]):
         lane = group.lanes.get(item.place.lane)
         if lane is None:
             lane = group.lanes[item.place.lane] = _Lane()
+        group.alone = item.place.alone
         weight = self._weight(item)
         lane.push(item, weight, first=first)
         lane.tidy()
@@ -322,7 +328,12 @@ class Coalescer(Generic[Reply]):
             self._waiting.pop(key, None)
 
     def _may_leave(self, group: _Group[Reply]) -> bool:
-        return not group.away or (group.away < group.slots and self.away < self.slots)
+        deep = _DEEP if self._may_go_deep(group) else 1
+        return not group.away or (group.away < deep * group.slots and self.away < deep * self.slots)
+
+    def _may_go_deep(self, group: _Group[Reply]) -> bool:
+        others = self.away > group.away or len(self._waiting) > bool(group.lanes)
+        return group.alone and not others and group.cost.learned and group.cost.recent_s <= _SHORT_S
 
     def _assign(self, now: float) -> list[Batch[Reply]]:
         batches: list[Batch[Reply]] = []

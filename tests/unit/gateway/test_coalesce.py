@@ -12,9 +12,16 @@ from shared.wire import Frame
 
 
 def item(
-    name: str, *, lane: str = "m", group: str = "g", rows: int = 1, deadline_s: float = 10.0, caller: str = "c"
+    name: str,
+    *,
+    lane: str = "m",
+    group: str = "g",
+    rows: int = 1,
+    deadline_s: float = 10.0,
+    caller: str = "c",
+    alone: bool = False,
 ) -> Item[str]:
-    return Item(Place(lane, group, caller), Frame(rows, ()), deadline_s, name)
+    return Item(Place(lane, group, caller, alone), Frame(rows, ()), deadline_s, name)
 
 
 def names(batches: list[Batch[str]]) -> list[list[str]]:
@@ -229,6 +236,43 @@ def test_a_version_that_few_pods_have_gets_their_slots_only() -> None:
 
 
 # --- what was lost, who left, what waits
+
+
+class TestRunsThatShareWithNobody:
+    def offered(self, took_s: float, *, runs: int = 20, rows: int = 1) -> tuple[Running, list[list[str]]]:
+        """Two slots, and eight items that leave alone where so many runs took so long; what has left."""
+        c = Running(slots=2)
+        left = c.offer(item("0", alone=True))
+        for _ in range(runs):
+            c.coalescer.learn("g", rows, took_s)
+        for name in "1234567":
+            left += c.offer(item(name, alone=True))
+        return c, left
+
+    def test_twice_the_slots_are_away_while_they_are_short(self) -> None:
+        c, left = self.offered(0.002)
+        assert left == [["0"], ["1"], ["2"], ["3"]]
+        assert c.back() == [["4"]]
+
+    @pytest.mark.parametrize(
+        ("took_s", "runs"), [(0.1, 20), (0.002, 0), (0.002, 2)], ids=["long", "not known", "hardly known"]
+    )
+    def test_no_more_than_the_slots_otherwise(self, took_s: float, runs: int) -> None:
+        c, left = self.offered(took_s, runs=runs)
+        assert left == [["0"], ["1"]]
+        assert c.back() == [["2"]]
+
+    def test_what_is_short_is_by_the_runs_and_not_by_a_row(self) -> None:
+        _, left = self.offered(0.1, rows=1000)
+        assert left == [["0"], ["1"]]
+
+    def test_they_give_way_to_another_version(self) -> None:
+        c, _ = self.offered(0.002)
+        assert c.offer(item("x", group="h")) == [["x"]]
+        assert c.offer(item("y", group="h")) == []
+        assert [c.back(group="g") for _ in range(3)] == [[], [], []]
+        assert c.back(group="g") == [["4"]]
+        assert c.back(group="h") == [["y"]]
 
 
 def test_items_of_a_lost_batch_leave_first_and_alone() -> None:
