@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from gateway.core.catalogue import Index, build_index
-from scorer.core.catalogue import Version, render
+from scorer.core.catalogue import render
 from scorer.core.states import VersionState
+from scorer.core.version import Version
 from shared.catalogue import Catalogue, Promotion, VersionEntry
 from shared.signature import Field, Signature, Type
 

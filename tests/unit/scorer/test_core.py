@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.core.catalogue import Version, absent, render, settled, wanted
+from scorer.core.catalogue import render
 from scorer.core.frames import cut, join
 from scorer.core.manifest import parse_manifest
+from scorer.core.readiness import Readiness, absent, settled, wanted
 from scorer.core.states import VERSION_MOVES, WORKER_MOVES, IllegalMoveError, VersionState, WorkerState, move
+from scorer.core.version import Version
 from scorer.settings import PREFIX, ScorerSettings
 from scorer.shell.environment import allowed_cores, is_reference_blas, r_environment, reference_blas
 from shared.catalogue import Catalogue
@@ -96,6 +98,16 @@ def test_the_pod_is_ready_when_each_version_is_served_or_reported_and_one_is_ser
     assert settled([ready, loading]), "it was reported and is tried again"
     assert not settled([bad])
     assert not settled([])
+
+
+def test_a_pod_that_was_ready_stays_so_while_it_serves_anything() -> None:
+    one, other = version(VersionState.READY), version(VersionState.LOADING, "n")
+    readiness = Readiness()
+    assert readiness.missing([one, other], ["o"], "away") == ["store: away", "n 1: loading", "o is not in the store"]
+    assert readiness.missing([one], [], None) == []
+    assert readiness.missing([one, other], ["o"], "away") == []
+    assert readiness.missing([other], [], None) == ["n 1: loading"]
+    assert readiness.missing([], [], None) == ["the store has no model"]
 
 
 def test_the_etag_changes_with_the_catalogue_only() -> None:
