@@ -175,6 +175,16 @@ class Scorer:
         )
         return self
 
+    def settled(self, count: int, within_s: float = 20) -> Scorer:
+        """Wait until it has so many versions, each served or refused."""
+
+        def decided() -> bool:
+            versions = self.status()["versions"]
+            return len(versions) == count and all(v["state"] in {"ready", "unavailable"} for v in versions)
+
+        eventually(decided, within_s=within_s, what=f"{count} versions are decided ({self.log})")
+        return self
+
     def status(self) -> dict[str, Any]:
         """`GET /status`."""
         return self.http.get(f"{self.internal_url}/status").raise_for_status().json()

@@ -7,7 +7,7 @@ from scorer.core.effects import Cause
 from shared.cost import Cost
 from shared.errors import PredictionFailedError
 from shared.messages import ALONE
-from tests.unit.scorer.test_pool import ECHO, A, B, Pod, values
+from tests.unit.scorer.pool_pod import ECHO, A, B, Pod, values
 
 
 def full(slots: int = 1, **more: object) -> Pod:

@@ -13,7 +13,7 @@ from scorer.core.demand import Demand
 from shared.cost import Cost
 from shared.errors import OverloadedError
 from shared.wire import Frame
-from tests.unit.scorer.test_pool import A, B, Pod, values
+from tests.unit.scorer.pool_pod import A, B, Pod, values
 
 MIB = 1024 * 1024
 

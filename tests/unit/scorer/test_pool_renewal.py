@@ -5,7 +5,7 @@ from __future__ import annotations
 from scorer.core.effects import Cause
 from scorer.core.states import WorkerState
 from shared.cost import Cost
-from tests.unit.scorer.test_pool import ECHO, A, Pod
+from tests.unit.scorer.pool_pod import ECHO, A, Pod
 
 MIB = 1024 * 1024
 

@@ -7,7 +7,7 @@ import pytest
 from scorer.core.effects import Answer, Cause, Down, Effect, Up
 from scorer.core.upkeep import Upkeep, UpkeepLimits
 from shared.errors import VersionDownError
-from tests.unit.scorer.test_pool import ECHO, A, B, Pod
+from tests.unit.scorer.pool_pod import ECHO, A, B, Pod
 
 LIMITS = UpkeepLimits(max_deaths=5, stays_up_s=3.0, probe_s=30.0)
 
