@@ -41,6 +41,27 @@ def collect(home: Home) -> dict[str, Any] | None:
     }
 
 
+def described(found: dict[str, Any]) -> list[tuple[str, object]]:
+    """What `collect` found as lines for people: a label, and what stands behind it."""
+    return [
+        (found["name"], "ready" if found["ready"] else found["phase"] if found["phase"] != "ready" else "not ready"),
+        ("gateway", found["gateway_url"]),
+        *(("", f"internal {url}") for url in found["gateway_internal_urls"]),
+        *(
+            ("scorer", f"{url}  internal {internal}")
+            for url, internal in zip(found["scorer_urls"], found["scorer_internal_urls"], strict=True)
+        ),
+        ("identity", found["authority"]),
+        ("redis", found["redis_url"] or "none: the gateway counts in memory"),
+        ("store", found["store"]),
+        *((f"pids {role}", " ".join(map(str, pids)) or "none") for role, pids in found["processes"].items()),
+        *(
+            ("model", f"{m['model']} {m['version']} {m['state']}" + (f": {m['reason']}" if m["reason"] else ""))
+            for m in found["models"]
+        ),
+    ]
+
+
 def family(first: int) -> list[int]:
     """The living processes that belong to one: itself, its session, and its descendants in whatever session."""
     parents: dict[int, int] = {}
