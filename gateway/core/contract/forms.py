@@ -187,7 +187,7 @@ class Form:
             elif _LOOKS_NUMERIC.fullmatch(value) or value.lower() in ("true", "false"):
                 hint = "; send it without the quotes"
         elif kind == ARRAY:
-            hint = "; one value per row"
+            hint = "; a single value is wanted here"
         return RefusedError("wrong_type", f"expected {self.takes}, got {describe(kind, value)}{hint}")
 
 

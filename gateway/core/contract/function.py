@@ -15,14 +15,14 @@ from msgspec.structs import replace
 
 from gateway.core.contract.answers import pieces, shown
 from gateway.core.contract.compiled import Clock, Contract
-from gateway.core.contract.forms import ARRAY, Buffers, RefusedError
+from gateway.core.contract.forms import Buffers
 from gateway.core.contract.json_reader import Column, JsonReader
 from gateway.core.contract.oip_answer import assemble, binary_part, json_part
 from gateway.core.contract.oip_reader import read_oip
 from gateway.core.contract.oip_request import OipRequest
 from gateway.core.contract.oip_structure import Found
 from gateway.core.contract.text_forms import closest
-from gateway.core.contract.tokens import SCALARS, Steps
+from gateway.core.contract.tokens import Steps
 from gateway.core.contract.v1_reader import read_document
 from gateway.core.findings import Findings, echo, listing, pointer
 from shared.catalogue import VersionEntry
@@ -141,7 +141,10 @@ class CallReader:
                 findings.add("unknown_column", pointer(*where), detail, column=name)
                 yield from scan.value(kind, value)
             elif not contract.inputs[index].vector:
-                yield from self._single(columns[index], where, kind, value)
+                opened, kind, value = yield from scan.begun(kind, value)
+                json.add_value(columns[index], where, kind, value)
+                if opened:
+                    yield from scan.skip(opened)
             elif kind == "[":
                 yield from json.array(columns[index], where, contract.lists[index])
             else:
@@ -156,23 +159,6 @@ class CallReader:
                     "missing_column", pointer(_INPUTS, name), f"the input {echo(name)} is not there", column=name
                 )
         return columns
-
-    def _single(self, column: Column, where: tuple[str, str], kind: str, value: Any) -> Steps[None]:
-        scan, findings = self.json.scan, self.json.findings
-        opened = ""
-        if kind not in SCALARS:
-            opened, kind, value = yield from scan.begun(kind, value)
-        try:
-            checked = column.form.check(kind, value)
-            if not findings:
-                column.append(checked)
-        except RefusedError as error:
-            detail = (
-                f"expected {column.form.takes}, got an array; it is a single value" if kind == ARRAY else error.detail
-            )
-            findings.add(error.code, pointer(*where), detail, column=where[1])
-        if opened:
-            yield from scan.skip(opened)
 
 
 def _own_lengths(contract: Contract, findings: Findings, columns: Mapping[str, Found]) -> None:

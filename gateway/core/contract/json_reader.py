@@ -189,7 +189,18 @@ class JsonReader:
         self.scan.at = end
         return len(values)
 
-    # --- one array of one column's values (also a tensor's data)
+    # --- values of one column
+
+    def add_value(
+        self, column: Column, where: tuple[str | int, ...], kind: str, value: Any, row: int | None = None
+    ) -> None:
+        """Add a value, as `Scanner.begun` gives it, to the column, or note why the column does not take it."""
+        try:
+            checked = column.form.check(kind, value)
+            if not self.findings:
+                column.append(checked)
+        except RefusedError as error:
+            self.findings.add(error.code, pointer(*where), error.detail, column=column.form.field.name, row=row)
 
     def array(
         self,
@@ -198,7 +209,7 @@ class JsonReader:
         decode: Callable[[bytes], list[Any]],
         decode_nested: Callable[[bytes], list[tuple[Any]]] | None = None,
     ) -> Steps[int]:
-        """Read an array whose opening bracket was just taken, to its end; its length.
+        """Read an array (of values, or a tensor's data) whose opening bracket was just taken, to its end; its length.
 
         With `decode_nested` each element may be an array of one value instead (a tensor of shape [n,1]).
         """
@@ -230,19 +241,14 @@ class JsonReader:
                 return rows
 
     def _element(self, column: Column, where: tuple[str | int, ...], row: int, *, nested: bool) -> Steps[None]:
-        scan, findings = self.scan, self.findings
+        scan = self.scan
         kind, value = scan.take()
         opened = ""
         if nested:
             opened, kind, value = yield from self._only(kind, value)
         elif kind not in SCALARS:
             opened, kind, value = yield from scan.begun(kind, value)
-        try:
-            checked = column.form.check(kind, value)
-            if not findings:
-                column.append(checked)
-        except RefusedError as error:
-            findings.add(error.code, pointer(*where), error.detail, column=column.form.field.name, row=row)
+        self.add_value(column, where, kind, value, row)
         if opened:
             yield from scan.skip(opened)
 

@@ -107,6 +107,14 @@ def test_what_does_not_fit_is_named_by_its_pointer(changes: dict[str, Any], foun
     assert problems(body(**changes)) == found
 
 
+@pytest.mark.parametrize("changes", [{"years": [2]}, {"rate": [1.5, [2.5]]}])
+def test_an_array_in_the_place_of_one_value_is_told_so(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidDataError) as caught:
+        parse(function(), body(**changes))
+    (problem,) = caught.value.problems
+    assert problem["detail"].endswith("got an array; a single value is wanted here")
+
+
 def test_rows_and_other_members_are_told_what_a_function_takes() -> None:
     assert problems(b'{"rows":[{"principal":1}]}') == [("/rows", "unknown_member"), ("", "missing_member")]
     assert problems(b'{"inputs":[1]}') == [("/inputs", "wrong_type")]
