@@ -17,13 +17,13 @@ import msgspec
 
 from shared.wire import (
     LENGTH_PREFIX,
-    NA_INTEGER,
     WIDTHS,
     Buffer,
     Frame,
     TensorSpec,
     TensorSpecs,
     WireError,
+    text_bytes_of,
     vector_size_of,
 )
 
@@ -236,10 +236,7 @@ def _frame(specs: Sequence[TensorSpec], tensors: Sequence[_Tensor], data: memory
             else:
                 rows = tensor.shape[0]
             if tensor.name.startswith(LENGTH_PREFIX):
-                lengths = array("i", bytes(buffer))
-                if any(n < 0 and n != NA_INTEGER for n in lengths):
-                    raise WireError(f"{tensor.name}: a negative length")
-                text_bytes = sum(n for n in lengths if n > 0)
+                text_bytes = text_bytes_of(buffer)
         buffers.append(buffer)
     if at != len(data):
         raise WireError("bytes after the last tensor")

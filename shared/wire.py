@@ -262,6 +262,14 @@ def split(specs: Sequence[TensorSpec], frame: Frame, sizes: Sequence[int]) -> li
     return [Frame(size, tuple(c[i] for c in columns)) for i, size in enumerate(sizes)]
 
 
+def text_bytes_of(lengths: Buffer) -> int:
+    """How many bytes the texts of a column have, from its `__len.` tensor. Raises WireError for a negative length but NA's."""
+    found = array("i", bytes(lengths))
+    if any(length < 0 and length != NA_INTEGER for length in found):
+        raise WireError("a text has a negative length")
+    return sum(length for length in found if length > 0)
+
+
 def vector_size_of(sizes: Buffer) -> int:
     """How many values a vector has, from its `__size.` tensor: of one call, or of none. Raises WireError."""
     found = array("i", bytes(sizes))

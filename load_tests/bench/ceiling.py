@@ -11,13 +11,11 @@ from typing import Any
 
 from load_tests.bench import servers
 from load_tests.bench.figures import median_of
-from load_tests.bench.ground import RF, figures, ground
+from load_tests.bench.ground import RF, figures, ground, in_turns
 from load_tests.bench.plan import Plan
 from load_tests.bench.report import Result
-from load_tests.bench.servers import say
 from load_tests.bench.verdicts import at_least, at_most, none_wrong
 from load_tests.bench.without import GUARDS
-from load_tests.bench.wrk import Ran
 
 CONNECTIONS = 64
 #: Where R takes so little that the gateway is what is measured.
@@ -31,7 +29,6 @@ def ceiling(plan: Plan) -> Result:
     off: dict[str, tuple[str, ...]] = {"without guards": GUARDS}
     if plan.full:
         off |= {f"without {guard}": (guard,) for guard in GUARDS}
-    runs: dict[str, list[tuple[Ran, dict[str, float]]]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         gate = stack.enter_context(servers.scoregate(servers.store(), workers=plan.workers))
@@ -41,12 +38,7 @@ def ceiling(plan: Plan) -> Result:
             place.through(n, stack.enter_context(servers.without(gate, guards, folder))) for n, guards in off.items()
         ]
         ways.append(place.nothing(stack.enter_context(servers.noop(folder))))
-        for way in ways:
-            way.run(CONNECTIONS, 2)
-        for number in range(rounds):
-            for way in ways:
-                say(f"round {number + 1} of {rounds}: {way.name}, {seconds:g} s")
-                runs.setdefault(way.name, []).append(way.run(CONNECTIONS, seconds))
+        runs = in_turns(ways, CONNECTIONS, seconds, rounds)
     per_s = {name: [ran.per_s for ran, _ in found] for name, found in runs.items()}
 
     def share(name: str, of: str) -> float:

@@ -22,6 +22,7 @@ from shared.wire import pack_frame
 
 RF = "boston-rf"
 ANOTHER = "another answer"
+_WARM_UP_S = 2
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,23 @@ def beside_haproxy(plan: Plan, rows: int = 1, count: int = 64, model: str = RF) 
         proxy = stack.enter_context(servers.haproxy(behind, gate.entra_key(), folder))
         place = ground(gate, model, rows, count, folder)
         yield place, [place.ours(), place.other("haproxy", proxy)]
+
+
+def in_turns(
+    ways: Sequence[Asked], connections: int, seconds: float, rounds: int
+) -> dict[str, list[tuple[Ran, dict[str, float]]]]:
+    """By way, what it did in each round. In each all have their turn, so that what the machine does meanwhile meets them alike.
+
+    Before the first, all are warmed up.
+    """
+    for way in ways:
+        way.run(connections, _WARM_UP_S)
+    runs: dict[str, list[tuple[Ran, dict[str, float]]]] = {way.name: [] for way in ways}
+    for number in range(rounds):
+        for way in ways:
+            servers.say(f"round {number + 1} of {rounds}: {way.name}, {connections} connections, {seconds:g} s")
+            runs[way.name].append(way.run(connections, seconds))
+    return runs
 
 
 def figures(ran: Ran) -> dict[str, Any]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import statistics
 
 from load_tests.bench.figures import median_of
-from load_tests.bench.ground import beside_haproxy, figures
+from load_tests.bench.ground import beside_haproxy, figures, in_turns
 from load_tests.bench.plan import Plan
 from load_tests.bench.report import Result
-from load_tests.bench.servers import say
 from load_tests.bench.verdicts import at_least, at_most, none_wrong
-from load_tests.bench.wrk import Ran
 
 CONNECTIONS = 64
 
@@ -18,14 +16,8 @@ CONNECTIONS = 64
 def guarded(plan: Plan) -> Result:
     """Throughput and p99 at 64 connections against HAProxy over the same number of plain Plumber, interleaved."""
     seconds, rounds = plan.seconds_or(5, 10), plan.rounds_or(3, 5)
-    runs: dict[str, list[tuple[Ran, dict[str, float]]]] = {}
     with beside_haproxy(plan) as (_, both):
-        for asked in both:
-            asked.run(CONNECTIONS, 2)
-        for number in range(rounds):
-            for asked in both:
-                say(f"round {number + 1} of {rounds}: {asked.name}, {CONNECTIONS} connections, {seconds:g} s")
-                runs.setdefault(asked.name, []).append(asked.run(CONNECTIONS, seconds))
+        runs = in_turns(both, CONNECTIONS, seconds, rounds)
     ours, theirs = [ran for ran, _ in runs["scoregate"]], [ran for ran, _ in runs["haproxy"]]
     pairs = list(zip(ours, theirs, strict=True))
     median = {name: median_of([figures(ran) for ran, _ in found]) for name, found in runs.items()}

@@ -51,7 +51,6 @@ from shared.signature import Signature
 from shared.wire import merge, pack_frame, tensor_specs
 
 ROOT = Path(__file__).resolve().parents[2]
-MIB = 1024 * 1024
 CLASSES = ("ranger", "lm", "glm", "rpart", "gbm", "gam", "randomForest")
 ITEMS = 10  # one-row items of a request: those of a slow class, too, have to be done within a minute
 PROGRESS_S = 10.0

@@ -52,21 +52,12 @@ def per_thousand(used: Mapping[str, float], requests: int) -> dict[str, float]:
 
 def pss_mib(pid: int) -> float:
     """The process' share of memory (PSS), in MiB; 0 for one that has gone."""
-    return _mib(pid, "Pss:")
-
-
-def private_mib(pid: int) -> float:
-    """Memory of the process alone, in MiB: what it would give back if it ended. 0 for one that has gone."""
-    return _mib(pid, "Private_")
-
-
-def _mib(pid: int, what: str) -> float:
     with contextlib.suppress(OSError):
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         except PermissionError:  # a scorer's supervisor shows it to root alone; it shares next to nothing
             return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024**2
-        return sum(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
     return 0.0
 
 

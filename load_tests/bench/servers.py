@@ -34,7 +34,6 @@ from devkit.entra.directory import API_CLIENT_ID, APP_ID_URI
 from devkit.processes import parse_listening
 from devkit.state import DEV, ROOT
 from load_tests.bench.line import Line
-from load_tests.bench.processes import Roles
 from shared.signature import Signature
 
 HERE = Path(__file__).parent
@@ -349,8 +348,3 @@ def _free_port() -> int:
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def all_roles(*parts: Scoregate | Other) -> Roles:
-    """The processes of several together."""
-    return lambda: {role: pids for part in parts for role, pids in part.roles().items()}

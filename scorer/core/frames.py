@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 
-from shared.wire import LENGTH_PREFIX, NA_INTEGER, Frame, TensorSpec, WireError, vector_size_of
+from shared.wire import LENGTH_PREFIX, Frame, TensorSpec, WireError, text_bytes_of, vector_size_of
 
 
 def join(frame: Frame) -> bytes:
@@ -25,10 +24,7 @@ def cut(specs: Sequence[TensorSpec], rows: int, body: bytes) -> Frame:
         buffer = view[at : at + size]
         at += size
         if spec.name.startswith(LENGTH_PREFIX):
-            lengths = array("i", bytes(buffer))
-            if any(n < 0 and n != NA_INTEGER for n in lengths):
-                raise WireError(f"R's answer has a negative length in {spec.name}")
-            text_bytes = sum(n for n in lengths if n > 0)
+            text_bytes = text_bytes_of(buffer)
         buffers.append(buffer)
     if at != len(body):
         raise WireError(f"R's answer has {len(body)} bytes where {rows} rows need {at}")

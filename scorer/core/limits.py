@@ -9,22 +9,17 @@ from scorer.core.upkeep import UpkeepLimits
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """`slots` predictions at once; rows that may wait; bytes of all requests; rows of one merged run; seconds until an extra
-    idle worker goes.
+    """Of one pod, all its versions together where nothing else is said."""
 
-    Calls above `large_rows` are cut. A worker is replaced after `max_runs` runs (0: never), or, once it is `renew_age_s` old, when
-    it has grown too far, which is looked at every `measure_s`.
-    """
-
-    slots: int
+    slots: int  # predictions at once
     max_waiting_rows: int = 200_000
-    max_held_bytes: int = 256 * 1024 * 1024
-    max_run_rows: int = 4096
-    idle_s: float = 60.0
+    max_held_bytes: int = 256 * 1024 * 1024  # of requests, from before one is read until it is answered
+    max_run_rows: int = 4096  # of waiting calls that go together
+    idle_s: float = 60.0  # until an idle worker beyond its version's first ends
     upkeep: UpkeepLimits = field(default_factory=UpkeepLimits)
-    large_rows: int = 4096
-    large_piece_s: float = 0.025
-    large_workers: int = 2
-    max_runs: int = 0
-    measure_s: float = 2.0
-    renew_age_s: float = 5.0
+    large_rows: int = 4096  # a call of more is cut
+    large_piece_s: float = 0.025  # how long a piece of it is to last
+    large_workers: int = 2  # pieces at once
+    max_runs: int = 0  # after which a worker is replaced; 0: never
+    measure_s: float = 2.0  # between two looks at a worker's memory
+    renew_age_s: float = 5.0  # a worker that is younger is not replaced for having grown, or for its runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from scorer.core.calls import Key
 from shared.catalogue import Promotion
 
 
@@ -22,5 +23,5 @@ class Listing:
     """What the store has: versions that are not retracted, those that are, and what was promoted, by model."""
 
     found: list[Found]
-    retracted: frozenset[tuple[str, str]] = frozenset()
+    retracted: frozenset[Key] = frozenset()
     promoted: Mapping[str, Promotion] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from scorer.core.calls import Key
 from scorer.core.manifest import Measured
 
 _MIB = 1024 * 1024
@@ -52,9 +53,9 @@ class Budget:
 
     allowed_bytes: float
     own_bytes: float = 0.0
-    held: dict[tuple[str, str], Need] = field(default_factory=dict)
+    held: dict[Key, Need] = field(default_factory=dict)
 
-    def reserve(self, key: tuple[str, str], need: Need) -> None:
+    def reserve(self, key: Key, need: Need) -> None:
         """Hold this for the version instead of what it held. Raises DoesNotFitError, and then it holds what it held."""
         others = {name: held for name, held in self.held.items() if name != key}
         taken = sum(held.bytes for held in others.values())
@@ -70,7 +71,7 @@ class Budget:
             )
         self.held[key] = need
 
-    def release(self, key: tuple[str, str]) -> None:
+    def release(self, key: Key) -> None:
         """The version holds nothing any more. Repeats change nothing."""
         self.held.pop(key, None)
 

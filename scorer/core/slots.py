@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from scorer.core.calls import Key
+from scorer.core.calls import Key, Run
 from scorer.core.limits import PoolLimits
 from scorer.core.line import Line
 from scorer.core.worker_table import Worker, WorkerTable
@@ -56,10 +56,7 @@ class Slots:
 
     def left_s(self, worker: Worker, now: float) -> float:
         """Predicted seconds until the worker's run ends; 0 if it should have."""
-        if worker.run is None:
-            return 0.0
-        cost_s = self._lines[worker.run.key].cost.predict_s(worker.run.frame.rows)
-        return max(0.0, worker.run.started_s + cost_s - now)
+        return 0.0 if worker.run is None else max(0.0, worker.run.started_s + self._expected_s(worker.run) - now)
 
     def overdue(self, now: float) -> list[Worker]:
         """Those whose run takes far longer than was expected."""
@@ -68,8 +65,7 @@ class Slots:
     def _overdue(self, worker: Worker, now: float) -> bool:
         if worker.run is None:
             return False
-        expected_s = self._lines[worker.key].cost.predict_s(worker.run.frame.rows) if worker.key in self._lines else 0.0
-        return now - worker.run.started_s > max(_OVERDUE_S, _OVERDUE_TIMES * expected_s)
+        return now - worker.run.started_s > max(_OVERDUE_S, _OVERDUE_TIMES * self._expected_s(worker.run))
 
     def _next_is_short(self, key: Key) -> bool:
         line = self._lines[key]
@@ -80,5 +76,9 @@ class Slots:
     def _is_long(self, worker: Worker, now: float) -> bool:
         if worker.run is None or worker.run.large:
             return False
-        expected_s = self._lines[worker.key].cost.predict_s(worker.run.frame.rows) if worker.key in self._lines else 0.0
-        return max(expected_s, now - worker.run.started_s) >= _LONG_S
+        return max(self._expected_s(worker.run), now - worker.run.started_s) >= _LONG_S
+
+    def _expected_s(self, run: Run) -> float:
+        """What it should take from beginning to end; nothing is expected of a version that is forgotten."""
+        line = self._lines.get(run.key)
+        return line.cost.predict_s(run.frame.rows) if line is not None else 0.0

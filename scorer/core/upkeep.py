@@ -19,12 +19,12 @@ _LONGEST_PROBE = 10  # times the first pause
 
 @dataclass(frozen=True, slots=True)
 class UpkeepLimits:
-    """Seconds, and deaths in a row until a version is down."""
+    """When a version is put off, given up and tried again."""
 
-    max_backoff_s: float = 30.0
-    max_deaths: int = 5
-    stays_up_s: float = 3.0
-    probe_s: float = 30.0
+    max_backoff_s: float = 30.0  # longest pause before the next worker
+    max_deaths: int = 5  # in a row, until the version is down
+    stays_up_s: float = 3.0  # a worker that answers a ping after so long has stayed
+    probe_s: float = 30.0  # until the first worker of a version that is down is tried
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
-from scorer.core.calls import Call
+from scorer.core.calls import Call, Key
 from scorer.core.effects import Answer
 from scorer.middleware import send_error
 from scorer.shell.metrics import ScorerMetrics
@@ -119,7 +119,7 @@ class Infer:
                 )
 
     async def _read(
-        self, key: tuple[str, str], headers: dict[bytes, bytes], scope: Scope, receive: Receive, started: float
+        self, key: Key, headers: dict[bytes, bytes], scope: Scope, receive: Receive, started: float
     ) -> Call:
         deadline_s = started + _DEFAULT_TIMEOUT_S
         if (text := headers.get(_DEADLINE)) is not None:

@@ -47,7 +47,7 @@ class ScorerMetrics:
             buckets=(0.5, 1, 2, 4, 8, 15, 30, 60, 120),
         )  # fmt: skip
 
-    def answered(self, key: tuple[str, str], code: str) -> None:
+    def answered(self, key: Key, code: str) -> None:
         """One request, with what became of it."""
         self.requests.add((*key, code))
 

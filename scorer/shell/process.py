@@ -19,13 +19,13 @@ from scorer.shell.zygote import Zygote
 class WorkerLimits:
     """What one worker may use, and for how long."""
 
-    start_s: float
-    predict_s: float
-    grace_s: float
-    ping_s: float
-    headroom_bytes: int
-    file_bytes: int
-    answer_bytes: int
+    start_s: float  # from the order until it listens
+    predict_s: float  # for one run
+    grace_s: float  # beyond that, before it is killed
+    ping_s: float  # between two pings while it is idle, and for the answer to one (a second at least)
+    headroom_bytes: int  # of address space beyond what it has at the fork; 0: no limit
+    file_bytes: int  # of each file it writes
+    answer_bytes: int  # of one answer
 
     def set_on(self, pid: int) -> None:
         """Have the kernel hold this process to them; nothing happens if it is gone."""
@@ -48,10 +48,10 @@ class Process:
     folder: Path
     watched: Watched | None = None
     connections: tuple[WorkerConnection, ...] = ()  # two: what is sent ahead comes over the other one
-    timer: asyncio.TimerHandle | None = None
+    timer: asyncio.TimerHandle | None = None  # until it is killed for what it does now: start, predict, answer a ping
     ordered_s: float = 0.0
-    last_ping_s: float = 0.0
-    memory: Memory | None = None
+    last_ping_s: float = 0.0  # or when it was last given rows, or answered
+    memory: Memory | None = None  # when it was measured last
     plight: Plight | None = None  # at the last look
     children_s: float = 0.0  # when its children were looked for
     resident_bytes: int = 0  # when it came to listen

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from scorer.core import selftest
+from scorer.core import self_test
 from scorer.core.frames import cut, join
 from scorer.core.manifest import Manifest
 from scorer.shell.environment import is_reference_blas
@@ -42,7 +42,7 @@ async def prove(
     asked = _Asked(test, manifest, within_s)
     try:
         answered = await asked.score(example)
-        verdict = selftest.reproduces(manifest.signature.outputs, expected, answered)
+        verdict = self_test.reproduces(manifest.signature.outputs, expected, answered)
         if not verdict.reproduced:
             raise RefusedError(f"self-test: {verdict.reason}")
         if not manifest.batchable:
@@ -57,7 +57,7 @@ async def warm(
     zygote: Zygote, manifest: Manifest, example: Frame, *, batched: bool, predict_s: float, most_s: float
 ) -> None:
     """Have the zygote score its example, and what gateways send together. Raises ZygoteError, OSError."""
-    more = selftest.plan(manifest.signature.inputs, example, _MORE_ROWS)[0] if batched else example
+    more = self_test.plan(manifest.signature.inputs, example, _MORE_ROWS)[0] if batched else example
     files = zygote.folder / "example", zygote.folder / "more"
     for file, frame in zip(files, (example, more), strict=True):
         file.write_bytes(join(frame))
@@ -89,8 +89,8 @@ async def _disagrees(asked: _Asked, blas: str, example: Frame, answered: Frame) 
     if not is_reference_blas(blas):
         return f"R uses {blas or 'an unknown BLAS'}, whose answers may depend on the batch"
     signature = asked.manifest.signature
-    for size in selftest.SIZES:
-        answers = [await asked.score(piece) for piece in selftest.plan(signature.inputs, example, size)]
-        if (reason := selftest.disagreement(signature.outputs, answered, size, answers)) is not None:
+    for size in self_test.SIZES:
+        answers = [await asked.score(piece) for piece in self_test.plan(signature.inputs, example, size)]
+        if (reason := self_test.disagreement(signature.outputs, answered, size, answers)) is not None:
             return reason
     return None

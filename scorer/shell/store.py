@@ -20,6 +20,7 @@ import obstore
 import structlog
 from obstore.store import ObjectStore, from_url
 
+from scorer.core.calls import Key
 from scorer.core.listing import Found, Listing
 from scorer.core.manifest import FileEntry, Manifest
 from scorer.shell.cache import Cache, CorruptError
@@ -80,7 +81,7 @@ class Store:
     async def look(self) -> Listing:
         """Everything there is. Raises StoreError."""
         found: list[Found] = []
-        retracted: set[tuple[str, str]] = set()
+        retracted: set[Key] = set()
         promoted: dict[str, tuple[str, float]] = {}
         try:
             async for batch in obstore.list(self._open(), prefix=MODELS):

@@ -33,15 +33,16 @@ class ThrowAway:
     async def forked(
         cls, zygote: Zygote, number: int, limits: WorkerLimits, known: set[ThrowAway], timeout_s: float
     ) -> ThrowAway:
-        """Fork one under a number that nothing else has. Raises ZygoteError if it does not come to listen.
+        """Fork the pod's `number`th. Raises ZygoteError if it does not come to listen.
 
         It is in `known` until its death was seen.
         """
-        folder = zygote.folder / f"t{-number}"
+        folder = zygote.folder / f"t{number}"
+        order = -number  # workers are numbered from 1 on
         folder.mkdir(mode=0o700)
         test = cls(folder, known, limits)
         try:
-            zygote.fork(number, folder, test.heard)
+            zygote.fork(order, folder, test.heard)
             async with asyncio.timeout(timeout_s):
                 either: set[asyncio.Future[Any]] = {test.listening, zygote.gone}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -53,7 +54,7 @@ class ThrowAway:
             test.close()
             raise
         finally:
-            zygote.forget(number)
+            zygote.forget(order)
         return test
 
     def heard(self, word: str, rest: list[str]) -> None:

@@ -58,7 +58,7 @@ class Workers:
         self._metrics = metrics
         self._answer = answer
         self._loop = asyncio.get_running_loop()
-        self._throw_away = 0
+        self._tests_forked = 0
         self.started: set[Zygote] = set()  # every zygote that has something left: one that loads, or only its workers
         self.tests: set[ThrowAway] = set()
         self._memory = MemoryWatch()
@@ -350,8 +350,8 @@ class Workers:
 
     async def throw_away(self, zygote: Zygote, timeout_s: float) -> ThrowAway:
         """A fork for the self-test, which no call ever reaches. Raises ZygoteError if it does not come to listen."""
-        self._throw_away -= 1
-        return await ThrowAway.forked(zygote, self._throw_away, self._limits, self.tests, timeout_s)
+        self._tests_forked += 1
+        return await ThrowAway.forked(zygote, self._tests_forked, self._limits, self.tests, timeout_s)
 
 
 def _nothing() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import structlog
 
+from scorer.core.calls import Key
 from scorer.shell.processes import Death, Guard, Watched, kill_group
 
 log = structlog.get_logger()
@@ -39,7 +40,7 @@ class Zygote:
 
     def __init__(
         self,
-        key: tuple[str, str],
+        key: Key,
         command: list[str],
         folder: Path,
         environment: dict[str, str],

@@ -15,7 +15,7 @@ from client.csvdata import read_inputs
 from client.errors import DataError
 from scorer.core.frames import cut, join
 from scorer.core.manifest import ManifestError, example_frames, parse_manifest
-from scorer.core.selftest import reproduces
+from scorer.core.self_test import reproduces
 from shared.messages import ItemError, decode_request, decode_response, encode_request, encode_response
 from shared.signature import Field, Signature, Type
 from shared.wire import Frame, WireError, call_values, pack_call, tensor_specs, unpack_frame

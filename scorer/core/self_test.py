@@ -1,7 +1,7 @@
 """The self-test of a version at load: does this machine reproduce the example, and are its answers the same in any batch?
 
-Says which frames to score (`plan`) and what their answers mean (`judge`). Bits count: −0 is not 0, but every NaN is a NaN,
-because arithmetic may change its payload and NA is one of them.
+Says which frames to score (`plan`) and what their answers mean (`reproduces`, `disagreement`). Bits count: −0 is not 0, but
+every NaN is a NaN, because arithmetic may change its payload and NA is one of them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from shared.signature import Field
 from shared.wire import Frame, TensorSpec, WireError, merge, split, tensor_specs, unpack_frame
 
-#: Batch sizes in which the example is scored; small ones find what large ones hide (facts: BLAS kernels, tie-breaks).
+#: Batch sizes in which the example is scored; small ones find what large ones hide: other BLAS kernels, ties broken by chance.
 SIZES = (1, 2, 3, 7, 64)
-CLOSE = 1e-9
+#: Relative: what differs by no more is `close`.
+_CLOSE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the example showed. `reason` is set where it is not `reproduced`, or not `batchable`."""
+    """What the example showed. `close`: reproduced, but not to the last bit. `reason` is set where it is not `reproduced`."""
 
     reproduced: bool
     close: bool = False
-    batchable: bool = True
     reason: str | None = None
 
 
@@ -37,7 +37,7 @@ def plan(inputs: Sequence[Field], example: Frame, size: int) -> list[Frame]:
 
 
 def reproduces(outputs: Sequence[Field], expected: Frame, answered: Frame) -> Verdict:
-    """Exactly, within 1e-9 relative (`close`), or not, with the first value that differs."""
+    """Whether R answered the example as when it was packaged; if not, with the first value that differs."""
     if answered.rows != expected.rows:
         return Verdict(False, reason=f"the example has {expected.rows} rows, R answered {answered.rows}")
     close = False
@@ -52,7 +52,7 @@ def reproduces(outputs: Sequence[Field], expected: Frame, answered: Frame) -> Ve
         for row, (a, b) in enumerate(zip(old, new, strict=True), start=1):
             if _same(field, a, b):
                 continue
-            if not (isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=CLOSE)):
+            if not (isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=_CLOSE)):
                 where = f"{field.name} in {'value' if field.vector else 'row'} {row} of the example"
                 detail = f"{where} was {_show(a)} when packaged and is {_show(b)} here"
                 return Verdict(False, reason=detail)
