@@ -7,7 +7,6 @@ version. Publishing the same package again is not an error; publishing another o
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,11 +19,13 @@ from client.errors import ClientError
 from shared.catalogue import serves_by_default, version_key
 from shared.signing import FILE as SIGNATURES
 from shared.signing import Signed, SigningError, parse, place, sign
+from shared.store_errors import first_line
 from shared.store_layout import (
     FORMAT,
     MANIFEST,
     MODEL_NAME,
     MODELS,
+    Promoted,
     blob_key,
     manifest_key,
     promoted_key,
@@ -54,10 +55,6 @@ class Manifest(msgspec.Struct):
     name: str
     version: str
     files: dict[str, _File]
-
-
-class _Promoted(msgspec.Struct):
-    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +287,7 @@ class Store:
         """The version that was promoted last, or None. Raises StoreError."""
         try:
             raw = bytes(self._obs.get(self._store, promoted_key(model)).bytes())
-            return msgspec.json.decode(raw, type=_Promoted).version
+            return msgspec.json.decode(raw, type=Promoted).version
         except (FileNotFoundError, self._obs.exceptions.NotFoundError, msgspec.MsgspecError):
             return None
         except (self._base_error, OSError) as error:
@@ -307,7 +304,7 @@ class Store:
         if not serves_by_default(version):
             raise StoreError(f"{version} has a suffix and never serves by default: publish it as a version without one")
         self._need(model, version, "published")
-        self._put(promoted_key(model), {"version": version})
+        self._put(promoted_key(model), Promoted(version))
 
     def retract(self, model: str, version: str, reason: str, at: str) -> None:
         """Scorers stop serving the version. Its manifest and files stay as they were published. Raises StoreError."""
@@ -328,7 +325,7 @@ class Store:
         if found != state:
             raise StoreError(f"{model} {version} is {found}" + (", not retracted" if state == "retracted" else ""))
 
-    def _put(self, key: str, note: Mapping[str, str]) -> None:
+    def _put(self, key: str, note: Mapping[str, str] | Promoted) -> None:
         try:
             self._obs.put(self._store, key, msgspec.json.encode(note))
         except (self._base_error, OSError) as error:
@@ -362,14 +359,6 @@ class Store:
         (folder / "manifest.json").write_bytes(raw)
         read_package(folder)
         return folder
-
-
-def first_line(error: BaseException) -> str:
-    """Of a message that may be long, with the code that Azure and S3 give further down."""
-    text = str(error).strip()
-    line = (text or type(error).__name__).splitlines()[0].partition("<?xml")[0].rstrip(" :")
-    code = re.search(r"<Code>(\w+)</Code>", text)
-    return line if code is None else f"{code[1]}: {line}"
 
 
 def describe(published: Published) -> Mapping[str, Any]:

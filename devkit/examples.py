@@ -24,11 +24,11 @@ from devkit import r
 from devkit.processes import Processes
 from devkit.state import DEV, ROOT
 from shared.signature import Signature
+from shared.store_layout import MANIFEST, MODELS, manifest_key
 
 FOLDER = ROOT / "examples" / "models"
 #: The reference model of the architecture.
 REFERENCE = "boston-housing"
-_PUBLISH = "a <- commandArgs(TRUE); invisible(scoregate::publish_model(a[[1L]], a[[2L]]))"
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -39,8 +39,8 @@ def names(folder: Path = FOLDER) -> list[str]:
 def in_store(store_url: str) -> set[str]:
     """The models of which the store has any version."""
     store = from_url(store_url, mkdir=True) if store_url.startswith("file:") else from_url(store_url)
-    objects = [entry["path"].split("/") for chunk in obstore.list(store, prefix="models") for entry in chunk]
-    return {path[1] for path in objects if len(path) == 4 and path[3] == "manifest.json"}
+    paths = [entry["path"] for chunk in obstore.list(store, prefix=MODELS) for entry in chunk]
+    return {found[1] for path in paths if (found := MANIFEST.fullmatch(path))}
 
 
 async def publish(
@@ -62,7 +62,7 @@ async def publish(
         async with cores:
             began = time.monotonic()
             package = await _train(name, library, processes, env)
-            await processes.run("examples", ["Rscript", "-e", _PUBLISH, str(package), store_url], env, ROOT)
+            await processes.run("examples", ["Rscript", *r.publishing(package, store_url)], env, ROOT)
             say(f"published {name} ({time.monotonic() - began:.1f} s)")
 
     say(f"training and publishing {', '.join(missing)}")
@@ -91,7 +91,7 @@ async def _train(name: str, library: str, processes: Processes, env: dict[str, s
 
 def first_row(store: Path, name: str) -> dict[str, Any] | None:
     """A row of a model's example, as one would send it, from the manifest in a store that is a folder; None without one."""
-    for file in sorted(store.glob(f"models/{name}/*/manifest.json")):
+    for file in sorted(store.glob(manifest_key(name, "*"))):
         for row in rows_to_send(msgspec.json.decode(file.read_bytes())):
             return row
     return None

@@ -17,6 +17,7 @@ from devkit import installs
 from devkit.state import DEV, ROOT
 
 SOURCE = ROOT / "scorer" / "r"
+_PUBLISH = "a <- commandArgs(TRUE); invisible(scoregate::publish_model(a[[1L]], a[[2L]]))"
 #: Where R finds it: a link to the folder of the content that was installed last.
 LIBRARY = DEV / "r-lib"
 #: A stack that runs may still need an old one.
@@ -37,6 +38,11 @@ def environment() -> dict[str, str]:
         # `scoregate` (publishing to a store that is not a folder) and the Python it belongs to
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
     }
+
+
+def publishing(package: Path, store_url: str) -> list[str]:
+    """What to give Rscript, after options of its own, to publish a model package."""
+    return ["-e", _PUBLISH, str(package), store_url]
 
 
 def digest(*folders: Path) -> str:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 #: Of a manifest.
 FORMAT = "scoregate.model/1"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -21,6 +23,12 @@ MODELS = "models"
 MANIFEST = re.compile(r"models/([^/]+)/([^/]+)/manifest\.json")
 RETRACTED = re.compile(r"models/([^/]+)/([^/]+)/retracted")
 PROMOTED = re.compile(r"models/([^/]+)/promoted")
+
+
+class Promoted(msgspec.Struct):
+    """What stands at `promoted_key`, as JSON."""
+
+    version: str
 
 
 def manifest_key(model: str, version: str) -> str:

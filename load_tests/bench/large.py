@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from client.openloop import percentile
 from load_tests.bench import servers
 from load_tests.bench.servers import KINDS, Scoregate, Store, say
+from shared.messages import HEADER_LENGTH
 
-LENGTH = "Inference-Header-Content-Length"
 UNCUT, ONE, TWO = "one worker, uncut", "one worker", "two workers"
 _IDLE_SHARE, _IDLE_S, _IDLE_WITHIN_S = 0.15, 0.25, 30.0
 Columns = dict[str, list[float]]
@@ -108,7 +109,7 @@ class Target:
         self.model = model
         self._body = body
         self._headers = stack.headers | {
-            LENGTH: str(head), "Content-Type": "application/octet-stream", "X-Request-Timeout-Ms": "60000",
+            HEADER_LENGTH: str(head), "Content-Type": "application/octet-stream", "X-Request-Timeout-Ms": "60000",
         }  # fmt: skip
         self.stage_s: list[float] = []
         self.whole_s: list[float] = []
@@ -207,7 +208,7 @@ def measure(stacks: Mapping[str, Scoregate], store: Store, model: str, rows: int
         f"{stage_s[ONE] / stage_s[TWO]:.2f} times as one cut; "
         f"{statistics.median(plain_s) / statistics.median(targets[TWO].whole_s):.1f} times as fast as Plumber end to end; "
         f"one row {alone:.1f} ms alone, beside {beside:.1f} ({beside / alone:.1f} times), "
-        f"p99 {sorted(beside_ms)[int(len(beside_ms) * 0.99)]:.0f}, {len(beside_ms)} requests; "
+        f"p99 {percentile(beside_ms, 99):.0f}, {len(beside_ms)} requests; "
         f"machine idle before {undisturbed} of {rounds * len(targets)}",
         flush=True,
     )

@@ -43,11 +43,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devkit import r
+from devkit.status import family
 from load_tests.bench.processes import pss_mib
 from shared import internal_token
 from shared.deadline import DEADLINE_HEADER, MAX_TIMEOUT_MS
 from shared.messages import HEADER_LENGTH, encode_request
 from shared.signature import Signature
+from shared.store_layout import manifest_key
 from shared.wire import merge, pack_frame, tensor_specs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,24 +59,6 @@ PROGRESS_S = 10.0
 # At idle priority a request may wait for longer than its token lasts, than its deadline, or than the scorer keeps a connection:
 # it is sent again.
 TRIES, LATE = 5, {401, 504}
-
-
-def family(root: int) -> list[int]:
-    """A process and all that descend from it."""
-    parents: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            parents.setdefault(parent, []).append(int(folder.name))
-    found, todo = [], [root]
-    while todo:
-        pid = todo.pop()
-        found.append(pid)
-        todo += parents.get(pid, [])
-    return found
 
 
 def pss_bytes(root: int) -> float:
@@ -92,8 +76,7 @@ def package(kind: str, size: str, cache: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="sg-") as name:
         script, folder, new = str(Path(__file__).with_suffix(".R")), Path(name) / "package", Path(name) / "store"
         out = run_r([script, kind, size, str(folder)], env)
-        code = "a <- commandArgs(TRUE); invisible(scoregate::publish_model(a[1], a[2]))"
-        run_r(["-e", code, str(folder), new.as_uri()], env)
+        run_r(r.publishing(folder, new.as_uri()), env)
         (new / "bytes").write_text(out.split()[-1])
         cache.mkdir(parents=True, exist_ok=True)
         shutil.copytree(new, store.with_suffix(".new"))
@@ -119,7 +102,7 @@ class Pod:
         self.url, self.internal_url = urlsplit(listening["url"]), listening["internal_url"]
         form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         self._key = internal_token.load_private_key(key.private_bytes(*form))
-        manifest = json.loads((store / "models/bench/1/manifest.json").read_text())
+        manifest = json.loads((store / manifest_key("bench", "1")).read_text())
         signature = msgspec.convert(manifest["signature"], Signature)
         inputs = manifest["example"]["inputs"]
         rows = len(next(iter(inputs.values())))
@@ -222,9 +205,9 @@ def unbatchable(store: Path, copy: Path) -> Path:
     """The same store, but each item is a run of its own."""
     (copy / "models/bench/1").mkdir(parents=True)
     (copy / "blobs").symlink_to(store / "blobs")
-    manifest = json.loads((store / "models/bench/1/manifest.json").read_text())
+    manifest = json.loads((store / manifest_key("bench", "1")).read_text())
     manifest |= {"batchable": False, "batchable_reason": "the benchmark wants one row in each run"}
-    (copy / "models/bench/1/manifest.json").write_text(json.dumps(manifest))
+    (copy / manifest_key("bench", "1")).write_text(json.dumps(manifest))
     return copy
 
 

@@ -36,6 +36,7 @@ import yaml
 from client.openloop import Gun, Report, Shot
 from devkit import policy, r
 from devkit.examples import rows_to_send
+from shared.store_layout import manifest_key
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTHY, HOSTILE, DROPS = "boston-housing", "misbehaves", "drops-missing"
@@ -133,7 +134,7 @@ class Target:
 
     def manifest(self, model: str) -> dict[str, Any]:
         """What was packaged."""
-        found: dict[str, Any] = json.loads((self.store / "models" / model / "1" / "manifest.json").read_text())
+        found: dict[str, Any] = json.loads((self.store / manifest_key(model, "1")).read_text())
         return found
 
     def gun(self) -> Gun:
@@ -180,11 +181,10 @@ def stack(models: Sequence[str], **settings: str) -> Iterator[Target]:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         for model in models:
-            package = str(Path(folder) / model)
-            train = ["Rscript", "--vanilla", str(TRAINED[model]), package]
+            package = Path(folder) / model
+            train = ["Rscript", "--vanilla", str(TRAINED[model]), str(package)]
             subprocess.run(train, env=env, check=True, capture_output=True)  # noqa: S603 - our own scripts
-            code = "a <- commandArgs(TRUE); invisible(scoregate::publish_model(a[[1L]], a[[2L]]))"
-            publish = ["Rscript", "--vanilla", "-e", code, package, store.as_uri()]
+            publish = ["Rscript", "--vanilla", *r.publishing(package, store.as_uri())]
             subprocess.run(publish, env=env, check=True, capture_output=True)  # noqa: S603
         options = ("--detach", "--name", name, "--port", "0", "--store", store.as_uri())
         unlimited = Path(folder) / "policy.yaml"
@@ -220,7 +220,7 @@ async def capacity(gun: Gun, shots: Sequence[Shot], *, floods: int = 3, seconds:
 
 
 async def kills(target: Target, seconds: float, share: float) -> dict[str, Any]:
-    """It-must-show 1: undisturbed, killed, undisturbed, stopped, and again, until each kind has lasted so long."""
+    """The load undisturbed, killed, undisturbed, stopped, and again, until each kind has lasted so long."""
     shots = target.healthy()
     result: dict[str, Any] = {"hang_grace_s": PREDICT_S + GRACE_S, "seconds": seconds}
     kinds = {"killed": (signal.SIGKILL, 1.0), "stopped": (signal.SIGSTOP, 5.0)}
@@ -260,7 +260,7 @@ async def kills(target: Target, seconds: float, share: float) -> dict[str, Any]:
 
 
 async def hostile(target: Target, seconds: float, share: float, acts: Sequence[str]) -> dict[str, Any]:
-    """It-must-show 2: the healthy model's p50 and p99 beside each act, over those of a well-behaved neighbour as busy."""
+    """The healthy model's p50 and p99 beside each act, over those of a well-behaved neighbour as busy."""
     shots = target.healthy()
     result: dict[str, Any] = {"seconds": seconds}
     async with target.gun() as gun:
@@ -301,7 +301,7 @@ async def hostile(target: Target, seconds: float, share: float, acts: Sequence[s
 
 
 async def poison(target: Target, rounds: int) -> dict[str, Any]:
-    """It-must-show 3: how long 64 callers wait with and without one bad row among theirs."""
+    """How long 64 callers wait with and without one bad row among theirs."""
     result: dict[str, Any] = {"rounds": rounds}
     async with target.gun() as gun:
         for act in ("none", "error", "signal"):

@@ -35,11 +35,11 @@ from devkit.processes import parse_listening
 from devkit.state import DEV, ROOT
 from load_tests.bench.line import Line
 from shared.signature import Signature
+from shared.store_layout import manifest_key
 
 HERE = Path(__file__).parent
 KINDS = ("rf", "lm", "ranger")
 _UP_WITHIN_S = 60.0
-_PUBLISH = "a <- commandArgs(TRUE); invisible(scoregate::publish_model(a[[1L]], a[[2L]]))"
 
 
 def say(text: str) -> None:
@@ -55,7 +55,7 @@ class Store:
 
     def manifest(self, model: str) -> dict[str, Any]:
         """What was packaged."""
-        found: dict[str, Any] = json.loads((self.folder / "models" / model / "1" / "manifest.json").read_text())
+        found: dict[str, Any] = json.loads((self.folder / manifest_key(model, "1")).read_text())
         return found
 
     def signature(self, model: str) -> Signature:
@@ -74,14 +74,14 @@ def store() -> Store:
     folder = DEV / "bench" / f"store-{hashlib.sha256(made_of).hexdigest()[:12]}"
     env = os.environ | r.environment()
     for kind in KINDS:
-        if (folder / "models" / f"boston-{kind}" / "1" / "manifest.json").exists():
+        if (folder / manifest_key(f"boston-{kind}", "1")).exists():
             continue
         say(f"training boston-{kind}")
         package = folder.with_suffix(f".{kind}")
         shutil.rmtree(package, ignore_errors=True)
         try:
             _rscript(env, str(HERE / "models.R"), kind, str(package))
-            _rscript(env, "-e", _PUBLISH, str(package), folder.as_uri())
+            _rscript(env, *r.publishing(package, folder.as_uri()))
         finally:
             shutil.rmtree(package, ignore_errors=True)
     return Store(folder)

@@ -26,11 +26,11 @@ from scorer.core.manifest import FileEntry, Manifest
 from scorer.shell.cache import Cache, CorruptError
 from shared.catalogue import Promotion
 from shared.signing import Signed, SigningError, parse, place
-from shared.store_layout import MANIFEST, MODELS, PROMOTED, RETRACTED, blob_key, manifest_key, promoted_key
+from shared.store_errors import first_line
+from shared.store_layout import MANIFEST, MODELS, PROMOTED, RETRACTED, Promoted, blob_key, manifest_key, promoted_key
 
 log = structlog.get_logger()
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 _MAX_NOTE_BYTES = 64 * 1024
 _MAX_SIGNERS = 16
@@ -54,12 +54,6 @@ class Signatures:
 
     found: list[Signed]
     strangers: tuple[str, ...] = ()
-
-
-class _PromotedNote(msgspec.Struct):
-    """What stands at `promoted_key`."""
-
-    version: str
 
 
 class Store:
@@ -96,9 +90,9 @@ class Store:
                         promoted[match[1]] = (tag, changed.timestamp())
             await self._read_promotions(promoted)
         except FileNotFoundError as error:
-            raise StoreError(f"there is no such folder or container: {_first_line(error)}") from error
+            raise StoreError(f"there is no such folder or container: {first_line(error)}") from error
         except Exception as error:
-            raise StoreError(_first_line(error)) from error
+            raise StoreError(first_line(error)) from error
         if not found and self.cache.expects_models:  # a folder that is not mounted looks like that
             raise StoreError("it lists no model at all any more; nothing is retracted")
         there = [item for item in found if (item.model, item.version) not in retracted]
@@ -118,7 +112,7 @@ class Store:
             with contextlib.suppress(FileNotFoundError):  # taken back since it was listed
                 try:
                     data = await self._read(promoted_key(model), _MAX_NOTE_BYTES)
-                    version = msgspec.json.decode(data, type=_PromotedNote).version
+                    version = msgspec.json.decode(data, type=Promoted).version
                 except (CorruptError, msgspec.MsgspecError) as error:
                     log.warning("scorer.store.promotion_unreadable", model=model, error=str(error))
                     version = ""
@@ -142,7 +136,7 @@ class Store:
         except CorruptError:
             raise
         except Exception as error:
-            raise StoreError(_first_line(error)) from error
+            raise StoreError(first_line(error)) from error
         self.cache.keep_manifest(item, data)
         return data
 
@@ -159,7 +153,7 @@ class Store:
             try:
                 lines, strangers = self.cache.signatures(digest), ()
             except OSError:
-                raise StoreError(_first_line(error)) from error
+                raise StoreError(first_line(error)) from error
         else:
             self.cache.keep_signatures(digest, lines)
         found: list[Signed] = []
@@ -206,12 +200,4 @@ class Store:
         except FileNotFoundError as error:
             raise CorruptError(f"{name} is not in the store") from error
         except Exception as error:
-            raise StoreError(_first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    """With the code that Azure and S3 give, which stands further down: ContainerNotFound, AuthenticationFailed."""
-    text = str(error)
-    line = (text.splitlines() or [type(error).__name__])[0].partition("<?xml")[0]
-    code = _CODE.search(text)
-    return line if code is None else f"{code[1]}: {line.rstrip(' :')}"
+            raise StoreError(first_line(error)) from error
