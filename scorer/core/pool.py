@@ -127,9 +127,7 @@ class Pool:
         out of reach; DeadlineExceededError; UnavailableError once it is shut."""
         if self._shut:
             raise UnavailableError("this pod is shutting down")
-        line = self.lines.get(call.key)
-        if line is None or line.leaving:
-            raise VersionNotHereError(f"{call.key[0]} {call.key[1]} is not served by this pod")
+        line = self.line_of(call.key)
         if line.upkeep.down is not None:
             raise VersionDownError(line.upkeep.down)
         if call.deadline_s <= now:
@@ -145,6 +143,13 @@ class Pool:
             self._wait(line, call)
         self._answers.opened(call, now)
         return self._plan(now)
+
+    def line_of(self, key: Key) -> Line:
+        """The line of a version that takes calls, if only to refuse them while it is down. Raises VersionNotHereError."""
+        line = self.lines.get(key)
+        if line is None or line.leaving:
+            raise VersionNotHereError(f"{key[0]} {key[1]} is not served by this pod")
+        return line
 
     def leave(self, call: Call, now: float) -> list[Effect]:
         """Nobody waits for this call any more: what of it has not started never will."""

@@ -24,7 +24,6 @@ from shared.errors import (
     RequestTimeoutError,
     ScoregateError,
     UnavailableError,
-    VersionNotHereError,
 )
 from shared.messages import CONTENT_TYPE, HEADER_LENGTH, SHARE_HEADER, decode_request, encode_response
 from shared.stages import TIMES_HEADER, Times
@@ -127,9 +126,7 @@ class Infer:
                 deadline_s = started + parse_timeout_ms(text.decode("latin-1"), least=1, most=MAX_TIMEOUT_MS) / 1000
             except ValueError as error:
                 raise MalformedRequestError(f"{DEADLINE_HEADER} {error}") from error
-        line = self._workers.pool.lines.get(key)
-        if line is None or line.leaving:
-            raise VersionNotHereError(f"{key[0]} {key[1]} is not served by this pod")
+        line = self._workers.pool.line_of(key)
         header_length = headers.get(_HEADER_LENGTH, b"")
         if not header_length.isdigit() or len(header_length) > 9:
             raise MalformedRequestError(f"{HEADER_LENGTH} is missing or not a number")
@@ -138,7 +135,7 @@ class Infer:
             raise MalformedRequestError(f"{SHARE_HEADER} is at most 64 letters and digits")
         body: bytes | None = scope.get("state", {}).pop("body", None)
         if body is not None and len(body) > self._max_body_bytes:  # its length was not announced
-            raise PayloadTooLargeError(f"a request has at most {self._max_body_bytes} bytes")
+            raise _too_large(self._max_body_bytes)
         if body is None:
             try:
                 async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
@@ -239,13 +236,17 @@ def deliver(answer: Answer) -> None:
         future.set_result(answer)
 
 
+def _too_large(most: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(f"a request has at most {most} bytes")
+
+
 def announced(headers: Mapping[bytes, bytes], most: int) -> int:
     """How long the body says it is; `most` where it does not say. Raises PayloadTooLargeError beyond that."""
     length = headers.get(b"content-length", b"")
     if not length.isdigit():
         return most
     if int(length[:18]) > most:
-        raise PayloadTooLargeError(f"a request has at most {most} bytes")
+        raise _too_large(most)
     return int(length[:18])
 
 
@@ -260,7 +261,7 @@ async def read_body(receive: Receive, most: int) -> bytes:
         part: bytes = message.get("body", b"")
         size += len(part)
         if size > most:
-            raise PayloadTooLargeError(f"a request has at most {most} bytes")
+            raise _too_large(most)
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
