@@ -16,7 +16,7 @@ import msgspec
 MOST_FAILED = 0.01
 #: Above so much of a core the generator is no measure of anything but itself.
 GENERATOR_BUSY = 0.85
-#: What of its capacity a pod is to use; the rest is for peaks and for a pod that is lost. KEDA's target (design.md, section 7).
+#: What of its capacity a pod is to use; the rest is for peaks and a pod that is lost. KEDA's target (k8s/components/scale-keda).
 TARGET_DEMAND = 0.7
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from client import r
 from client.errors import ClientError
 from client.oip import as_number
+from shared.frames import cut, join
 from shared.signature import Field, Signature, Type
-from shared.wire import LENGTH_PREFIX, Frame, WireError, pack_frame, tensor_specs, unpack_frame
+from shared.wire import Frame, WireError, pack_frame, tensor_specs, unpack_frame
 
 _NUMBERS = frozenset({Type.DOUBLE, Type.DATE, Type.DATETIME})
 
@@ -27,9 +28,9 @@ def expected_columns(package: Path, signature: Signature, columns: Mapping[str, 
             frame = pack_frame(signature.inputs, [_numbers(f, columns[f.name]) for f in signature.inputs])
         except (WireError, ValueError) as error:
             raise ClientError(str(error)) from error
-        rows_file.write_bytes(b"".join((struct.pack("<i", frame.rows), *frame.buffers)))
+        rows_file.write_bytes(struct.pack("<i", frame.rows) + join(frame))
         r.run(["--vanilla", r.script("expected.R"), str(package.resolve()), str(rows_file), str(answers_file)])
-        answers = _cut(signature.outputs, answers_file.read_bytes(), frame.rows)
+        answers = _answers(signature.outputs, answers_file.read_bytes(), frame.rows)
     return dict(zip((f.name for f in signature.outputs), unpack_frame(signature.outputs, answers), strict=True))
 
 
@@ -40,17 +41,11 @@ def _numbers(field: Field, values: Sequence[Any]) -> list[Any]:
     return [None if value is None else as_number(field, value) for value in values]
 
 
-def _cut(fields: Sequence[Field], body: bytes, rows: int) -> Frame:
-    """A frame as R wrote it, the rows (INT32) first: sizes follow from the types, the rows, the lengths before text."""
-    buffers: list[bytes] = []
-    at = 4
-    text = 0
-    for spec in tensor_specs(fields):
-        size = text if spec.text else spec.width * rows
-        buffers.append(body[at : at + size])
-        at += size
-        if spec.name.startswith(LENGTH_PREFIX):
-            text = sum(n for n in memoryview(buffers[-1]).cast("i") if n > 0)
-    if at != len(body) or body[:4] != struct.pack("<i", rows):
-        raise ClientError(f"R wrote {len(body)} bytes of answers where {rows} rows have {at}")
-    return Frame(rows, tuple(buffers))
+def _answers(fields: Sequence[Field], body: bytes, rows: int) -> Frame:
+    """What R wrote: a frame, and before it how many rows it has (INT32). Raises ClientError unless there are `rows`."""
+    if body[:4] != struct.pack("<i", rows):
+        raise ClientError(f"R did not answer {rows} rows")
+    try:
+        return cut(tensor_specs(fields), rows, body[4:])
+    except WireError as error:
+        raise ClientError(str(error)) from error

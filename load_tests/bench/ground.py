@@ -17,7 +17,7 @@ from load_tests.bench.plan import Plan
 from load_tests.bench.processes import Roles, Used, per_thousand
 from load_tests.bench.questions import Question, Row
 from load_tests.bench.wrk import Load, Ran
-from scorer.core.frames import join
+from shared.frames import join
 from shared.wire import pack_frame
 
 RF = "boston-rf"

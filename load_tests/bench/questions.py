@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from load_tests.bench.line import Line
-from scorer.core.frames import cut, join
+from shared.frames import cut, join
 from shared.signature import Signature
 from shared.wire import pack_frame, tensor_specs, unpack_frame
 

@@ -10,12 +10,12 @@ import contextlib
 from dataclasses import dataclass
 
 from scorer.core import self_test
-from scorer.core.frames import cut, join
 from scorer.core.manifest import Manifest
 from scorer.shell.environment import is_reference_blas
 from scorer.shell.throw_away import ThrowAway
 from scorer.shell.worker import rows_of
 from scorer.shell.zygote import Zygote
+from shared.frames import cut, join
 from shared.wire import Frame, tensor_specs
 
 #: Calls with which a zygote warms up, and rows of the larger ones: what gateways send together.

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from scorer.core.frames import join
 from scorer.shell.process import WorkerLimits
 from scorer.shell.processes import Death, Watched
 from scorer.shell.worker import WorkerConnection, prediction
 from scorer.shell.zygote import Zygote, ZygoteError
+from shared.frames import join
 from shared.http_client import LostError, Reply
 from shared.wire import Frame
 

@@ -17,7 +17,6 @@ import structlog
 
 from scorer.core.calls import Call, Failure, Key, Run
 from scorer.core.effects import ORDERLY, Answer, Cause, Down, Effect, End, Fork, Measure, Send, Up, Yield
-from scorer.core.frames import cut, join
 from scorer.core.pool import Pool
 from scorer.core.states import WorkerState
 from scorer.shell import processes
@@ -29,6 +28,7 @@ from scorer.shell.processes import Death, Plight, Watched
 from scorer.shell.throw_away import ThrowAway
 from scorer.shell.worker import WorkerConnection, rows_of
 from scorer.shell.zygote import Zygote, ZygoteError
+from shared.frames import cut, join
 from shared.http_client import LostError, Reply
 from shared.wire import Frame, WireError
 

@@ -13,9 +13,9 @@ from client.calls import call_body
 from client.changes import signature_changes
 from client.csvdata import read_inputs
 from client.errors import DataError
-from scorer.core.frames import cut, join
 from scorer.core.manifest import ManifestError, example_frames, parse_manifest
 from scorer.core.self_test import reproduces
+from shared.frames import cut, join
 from shared.messages import ItemError, decode_request, decode_response, encode_request, encode_response
 from shared.signature import Field, Signature, Type
 from shared.wire import Frame, WireError, call_values, pack_call, tensor_specs, unpack_frame

@@ -1,11 +1,11 @@
-"""Frames as a worker's bytes, and back."""
+"""Frames as R's bytes, and back."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorer.core.frames import cut, join
+from shared.frames import cut, join
 from shared.signature import Field, Type
 from shared.wire import WireError, pack_frame, tensor_specs, unpack_frame
 

@@ -1,4 +1,4 @@
-"""A worker's bytes and a frame: the buffers in order, one after the other, without a header."""
+"""A frame as R reads and writes it: the buffers in order, one after the other, without a header."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.wire import LENGTH_PREFIX, Frame, TensorSpec, WireError, text_bytes_
 
 
 def join(frame: Frame) -> bytes:
-    """What goes to the worker."""
+    """What goes to R."""
     return b"".join(frame.buffers)
 
 
