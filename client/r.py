@@ -13,12 +13,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
 from client.connection import CHECKOUT, UsageError
 from client.errors import ClientError
+from shared.r_environment import same_answers
 
 _ASK_DEVKIT = """
 import json, sys
@@ -28,13 +28,6 @@ json.dump(r.environment(), sys.stdout)
 """
 #: The status of our scripts for arguments that cannot be used.
 _USAGE = 2
-_FIXED = {
-    "OMP_NUM_THREADS": "1",
-    "OMP_THREAD_LIMIT": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "TZ": "UTC",
-    "LC_ALL": "C.UTF-8",
-}
 
 
 class RError(ClientError):
@@ -53,9 +46,7 @@ def environment() -> Mapping[str, str]:
         if asked.returncode:
             raise RError(f"the R package could not be installed: {_last_lines(asked.stderr)}")
         return msgspec.json.decode(asked.stdout, type=dict[str, str])
-    reference = [*Path("/usr/lib").glob("*-linux-gnu*/blas"), *Path("/usr/lib").glob("*-linux-gnu*/lapack")]
-    pinned = {"R_LD_LIBRARY_PATH": ":".join([*map(str, reference), "/usr/lib/R/lib"])} if reference else {}
-    return _FIXED | pinned
+    return same_answers()
 
 
 def rscript() -> str:

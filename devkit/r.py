@@ -1,8 +1,4 @@
-"""R on this machine: the environment every R of ours runs in, and the package `scorer/r` installed where it finds it.
-
-The environment is what makes answers the same to the last bit here, in the images and in the scorer: reference BLAS,
-one thread, UTC and UTF-8.
-"""
+"""R on this machine: the environment every R of ours runs in, and the package `scorer/r` installed where it finds it."""
 
 from __future__ import annotations
 
@@ -15,6 +11,7 @@ from pathlib import Path
 
 from devkit import installs
 from devkit.state import DEV, ROOT
+from shared.r_environment import same_answers
 
 SOURCE = ROOT / "scorer" / "r"
 _PUBLISH = "a <- commandArgs(TRUE); invisible(scoregate::publish_model(a[[1L]], a[[2L]]))"
@@ -26,15 +23,9 @@ _KEPT_S = 7 * 86_400
 
 def environment() -> dict[str, str]:
     """Variables to run R with; on top of the caller's own environment."""
-    reference = [*Path("/usr/lib").glob("*-linux-gnu*/blas"), *Path("/usr/lib").glob("*-linux-gnu*/lapack")]
     return {
         "R_LIBS": str(LIBRARY),
-        "R_LD_LIBRARY_PATH": ":".join([*map(str, reference), "/usr/lib/R/lib"]),
-        "OMP_NUM_THREADS": "1",
-        "OMP_THREAD_LIMIT": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "TZ": "UTC",
-        "LC_ALL": "C.UTF-8",
+        **same_answers(),
         # `scoregate` (publishing to a store that is not a folder) and the Python it belongs to
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
     }

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 
-_BLAS = Path(f"/usr/lib/{platform.machine()}-linux-gnu")
-_R_LIB = "/usr/lib/R/lib"
+from shared.r_environment import same_answers
 
 
 def allowed_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -31,14 +29,6 @@ def _quota(cgroup: Path) -> float | None:
     return int(limit) / int(period)
 
 
-def reference_blas(lib: Path = _BLAS) -> str | None:
-    """R_LD_LIBRARY_PATH that makes R use the reference BLAS and LAPACK of Debian; None where they are not installed."""
-    blas, lapack = lib / "blas", lib / "lapack"
-    if (blas / "libblas.so.3").exists() and (lapack / "liblapack.so.3").exists():
-        return f"{blas}:{lapack}:{_R_LIB}"
-    return None
-
-
 def is_reference_blas(path: str) -> bool:
     """Whether `extSoftVersion()["BLAS"]` is the reference one (Debian's, or the one R brings): no CPU-chosen kernels."""
     library = Path(path)
@@ -54,15 +44,8 @@ def r_environment(r_libs: str, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "TMPDIR": str(home),
         "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-        "TZ": "UTC",
-        "OMP_NUM_THREADS": "1",
-        "OMP_THREAD_LIMIT": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
+        **same_answers(),
     }
     if r_libs:
         environment["R_LIBS"] = ":".join(str(Path(folder).absolute()) for folder in r_libs.split(":") if folder)
-    if (path := reference_blas()) is not None:
-        environment["R_LD_LIBRARY_PATH"] = path
     return environment

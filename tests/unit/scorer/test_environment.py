@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scorer.shell.environment import allowed_cores, is_reference_blas, r_environment, reference_blas
+from scorer.shell.environment import allowed_cores, is_reference_blas, r_environment
 
 
 def test_cores_come_from_the_cgroup(tmp_path: Path) -> None:
@@ -36,7 +36,3 @@ def test_r_sees_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.M
     assert environment["TZ"] == "UTC"
     assert environment["OMP_THREAD_LIMIT"] == "1"
     assert environment["R_LIBS"] == "/lib/r"
-
-
-def test_without_the_reference_libraries_none_are_pinned(tmp_path: Path) -> None:
-    assert reference_blas(tmp_path) is None
