@@ -71,6 +71,7 @@ class Item(msgspec.Struct, Generic[Reply], eq=False):
     lost_pods: frozenset[str] = frozenset()
     waiting: bool = False
     room: int = 0  # what it takes of the waiting room: its rows, or as many as its bytes make
+    charged: int = 0  # so much later its caller's next item begins
 
     def __post_init__(self) -> None:
         self.alone = self.alone or self.place.alone
@@ -101,8 +102,9 @@ class _Lane(Generic[Reply]):
     queue: list[tuple[float, int, Item[Reply]]] = field(
         default_factory=list
     )  # a heap; those withdrawn stay until their turn
-    finish: dict[Hashable, float] = field(default_factory=dict)  # of each caller's last item, on `clock`
+    finish: dict[Hashable, float] = field(default_factory=dict)  # of what each caller had and waits for, on `clock`
     held: dict[Hashable, int] = field(default_factory=dict)  # items that wait, by caller
+    last: dict[Hashable, float] = field(default_factory=dict)  # where the newest begins: a caller's keep their order
     clock: float = 0.0
     weight: int = 0
     items: int = 0
@@ -110,7 +112,7 @@ class _Lane(Generic[Reply]):
 
     def start(self, caller: Hashable) -> float:
         """Where a new item of this caller's would begin."""
-        return max(self.clock, self.finish.get(caller, 0.0))
+        return max(self.clock, self.finish.get(caller, 0.0), self.last.get(caller, 0.0))
 
     def ahead(self, caller: Hashable) -> float:
         """About the weight that goes before a new item of this caller's: of each other caller as much as of its own."""
@@ -121,8 +123,9 @@ class _Lane(Generic[Reply]):
         """It waits now."""
         caller = item.place.caller
         start = _FIRST if first else self.start(caller)
+        item.charged = 0 if first else weight
         if not first:
-            self.finish[caller] = start + weight
+            self.finish[caller], self.last[caller] = max(self.clock, self.finish.get(caller, 0.0)) + weight, start
         self.number += 1
         heapq.heappush(self.queue, (start, self.number, item))
         self.count(item, weight, 1)
@@ -138,6 +141,14 @@ class _Lane(Generic[Reply]):
             self.held[caller] = held
         else:
             del self.held[caller]
+            self.last.pop(caller, None)
+
+    def drop(self, item: Item[Reply], weight: int) -> None:
+        """Nobody waits for it any more: what its caller sends next need not wait for what that has not had."""
+        caller = item.place.caller
+        if item.charged and caller in self.finish:
+            self.finish[caller] -= item.charged
+        self.count(item, weight, -1)
 
     def next(self) -> Item[Reply] | None:
         """The item whose turn it is, still in the queue."""
@@ -287,7 +298,7 @@ class Coalescer(Generic[Reply]):
         group = self._groups[item.place.group]
         lane = group.lanes[item.place.lane]
         self._left(group, item)
-        lane.count(item, self._weight(item), -1)
+        lane.drop(item, self._weight(item))
         lane.tidy()
         self._drop_if_empty(item.place.group, group, item.place.lane, lane)
         return True

@@ -301,6 +301,44 @@ def test_who_leaves_is_dropped_and_the_lane_with_its_last() -> None:
     assert c.offer(item("e")) == [["e"]]
 
 
+class TestOneWhoLeft:
+    """Nine of a caller's requests wait beside a flood, and leave."""
+
+    def left(self, *then: Item[str]) -> list[list[list[str]]]:
+        c = Running(max_batch_rows=1)
+        c.offer(item("x"))
+        for number in range(3):
+            c.offer(item(f"flood{number}", caller="flood"))
+        gone = [item(f"gone{number}") for number in range(9)]
+        for one in (*gone, *then[:-1]):
+            c.offer(one)
+        for one in gone:
+            assert c.coalescer.withdraw(one)
+        c.offer(then[-1])
+        return [c.back() for _ in range(3 + len(then))]
+
+    def test_does_not_wait_for_what_it_never_had(self) -> None:
+        assert self.left(item("next")) == [[["flood0"]], [["next"]], [["flood1"]], [["flood2"]]]
+
+    def test_is_not_refused_for_what_it_never_had(self) -> None:
+        c = Running(max_batch_rows=1)
+        c.offer(item("x"))
+        c.back(1)
+        c.offer(item("x", deadline_s=99), 1)
+        for number in range(30):
+            c.offer(item(f"flood{number}", caller="flood", deadline_s=99), 1)
+        gone = [item(f"gone{number}", deadline_s=99) for number in range(30)]
+        for one in gone:
+            c.offer(one, 1)
+        for one in gone:
+            c.coalescer.withdraw(one)
+        c.offer(item("next", deadline_s=9), 1)
+
+    def test_has_its_answers_in_order_all_the_same(self) -> None:
+        order = [name for ((name,),) in self.left(item("kept"), item("next"))]
+        assert order.index("kept") < order.index("next")
+
+
 def test_a_batch_lives_as_long_as_its_latest_caller() -> None:
     assert Batch("m", [item("a", deadline_s=1), item("b", deadline_s=9)], 0).deadline_s == 9
 
