@@ -118,9 +118,9 @@ def overview(then: Look, now: Look) -> Overview:
 
 
 def _between(then: Mapping[str, Samples | None], now: Mapping[str, Samples | None], seconds: float) -> _Between:
-    """Only of processes that answered now; of one that is new everything is."""
-    processes = [(then.get(address) or Samples(), said) for address, said in now.items() if said is not None]
-    return _Between(processes, Samples.together(said for _, said in processes), seconds)
+    """What grew is of those that answered both times: what one did since it began is not what it did since the last look."""
+    processes = [(was, said) for address, said in now.items() if said is not None and (was := then.get(address))]
+    return _Between(processes, Samples.together(said for said in now.values() if said is not None), seconds)
 
 
 def _saved(gate: _Between, inside: _Between) -> float:
@@ -159,14 +159,14 @@ def _models(gate: _Between, inside: _Between) -> list[ModelFlow]:
 def _pod(address: str, then: Samples | None, now: Samples | None, seconds: float) -> Pod:
     if now is None:
         return Pod(address, answers=False)
-    between = _Between([(then or Samples(), now)], now, seconds)
+    between = _between({address: then}, {address: now}, seconds)
     slots = now.sum("scorer_slots")
     causes = now.by("scorer_workers_ended_total", "cause")
     return Pod(
         address=address,
         slots=int(slots),
         workers={state: int(n) for state, n in now.by("scorer_workers", "state").items() if n},
-        busy_share=_share(between.per_s("scorer_busy_seconds_total"), slots) if then is not None else 0.0,
+        busy_share=_share(between.per_s("scorer_busy_seconds_total"), slots),
         waiting_rows=int(now.sum("scorer_waiting_rows")),
         oldest_wait_ms=1000 * max((v for _, v in now.values.get("scorer_waiting_seconds", ())), default=0.0),
         demand=now.sum("scorer_demand"),

@@ -90,6 +90,16 @@ def test_one_that_does_not_answer_is_shown_and_counted_nowhere() -> None:
     assert not seen.pods[0].answers
 
 
+def test_one_that_did_not_answer_the_look_before_is_not_said_to_have_done_everything_since() -> None:
+    then = Look(0.0, {"g": gateway(0, 0, 0, 0), "h": None}, {"s": None})
+    now = Look(
+        1.0, {"g": gateway(50, 0, 10, 40), "h": gateway(1_000_000, 0, 1, 0)}, {"s": scorer(9_000, 90_000, 3600.0)}
+    )
+    seen = overview(then, now)
+    assert (seen.gateways, seen.in_flight, seen.requests_per_s, seen.saved) == (2, 14, 50, 5)
+    assert (seen.pods[0].answers, seen.pods[0].busy_share) == (True, 0.0)
+
+
 def test_limits_are_shared_only_if_every_gateway_says_so() -> None:
     look = Look(0.0, {"g": gateway(1, 0, 1, 0), "h": gateway(1, 0, 1, 0, shared=0)}, {})
     assert overview(look, look).limits_shared is False
