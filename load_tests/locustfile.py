@@ -8,6 +8,7 @@ own example promises for the rows sent.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import random
@@ -15,9 +16,11 @@ import ssl
 import sys
 from typing import Any
 
-import gevent  # type: ignore[import-untyped]
+import gevent.event  # type: ignore[import-untyped]
 from locust import FastHttpUser, events, task
 from locust.env import Environment
+from locust.runners import WorkerRunner
+from locust.stats import StatsEntry
 
 from client.client import Client
 from client.connection import Connection
@@ -110,9 +113,13 @@ def targets(found: list[Connection], models: list[str], rows: int) -> list[Targe
 
 
 class Shared:
-    """Set when the run is initialised: what the users of this process take turns at."""
+    """Set when the run is initialised, `ready` then: what the users of this process take turns at.
+
+    A worker of a distributed run may be given users before that.
+    """
 
     targets: itertools.cycle[Target]
+    ready = gevent.event.Event()
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
@@ -130,21 +137,42 @@ def prepare(environment: Environment, **_: Any) -> None:
     environment.host = ScoringUser.host = url
     if isinstance(trusted, ssl.SSLContext):
         ScoringUser.ssl_context_factory = staticmethod(lambda: trusted)
+    Shared.ready.set()
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def judge(environment: Environment, **_: Any) -> None:
-    """Holds the run to its thresholds; what it did not keep is said, and fails it."""
+    """Holds the run to its thresholds; what it did not keep is said, and fails it. Of a distributed run the master knows."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
     said: Any = environment.parsed_options
-    stats = environment.stats
-    total = stats.total
-    refused = sum(entry.num_requests for (name, _), entry in stats.entries.items() if name.endswith(_REFUSED))
-    p95 = total.get_response_time_percentile(0.95) if total.num_requests else None
-    outcome = Outcome(total.num_requests, total.num_failures, refused, p95)
+    total = environment.stats.total
+    served = StatsEntry(environment.stats, "served", "POST")
+    for (name, _method), entry in environment.stats.entries.items():
+        if not name.endswith(_REFUSED):
+            served.extend(entry)
+    p95 = served.get_response_time_percentile(0.95) if served.num_requests else None
+    raised: Any = environment.runner.exceptions.values() if environment.runner is not None else ()
+    errors = tuple(f"{one['msg']} ({one['count']} times)" for one in raised)
+    outcome = Outcome(total.num_requests, total.num_failures, total.num_requests - served.num_requests, p95, errors)
     broken = Thresholds(said.max_failures, said.max_p95_ms, said.min_requests).broken(outcome)
     for line in broken:
         print(f"load test: {line}", file=sys.stderr)
     environment.process_exit_code = 1 if broken else 0
+
+
+def predictions(text: str) -> Any:
+    """Of an answer; None for one that is no answer of ours, as a proxy's page is."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return None
+    return said.get("predictions") if isinstance(said, dict) else None
+
+
+def told_s(retry_after: str) -> float:
+    """Seconds that an answer said to wait; one where it said none, or a date."""
+    return float(retry_after) if retry_after.isdecimal() else 1.0
 
 
 class ScoringUser(FastHttpUser):
@@ -156,6 +184,7 @@ class ScoringUser(FastHttpUser):
 
     def on_start(self) -> None:
         """Takes its turn among callers and models; users of a rate start spread over one interval."""
+        Shared.ready.wait()
         self.target = next(Shared.targets)
         self.next_s = gevent.get_hub().loop.now()
         rate = self.environment.parsed_options.user_rate
@@ -180,12 +209,12 @@ class ScoringUser(FastHttpUser):
         pause_s = 0.0
         with self.client.post(target.path, json={"rows": rows}, headers=headers, catch_response=True) as reply:
             if reply.status_code in {429, 503}:
-                pause_s = min(float(reply.headers.get("Retry-After", 1)), MOST_PAUSE_S)
+                pause_s = min(told_s(reply.headers.get("Retry-After", "")), MOST_PAUSE_S)
             if reply.status_code == 429:
                 reply.request_meta["name"] = f"{target.path}{_REFUSED}"
                 reply.success()
             elif reply.status_code != 200:
                 reply.failure(f"{reply.status_code} {(reply.text or '')[:200]}")
-            elif target.wrong(reply.json().get("predictions"), expected):
+            elif target.wrong(predictions(reply.text or ""), expected):
                 reply.failure("another answer than the example's")
         gevent.sleep(pause_s)

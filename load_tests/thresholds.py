@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A run's totals. `refused`: requests answered 429, which are no failures; `p95_ms` is None where nothing was answered."""
+    """A run's totals. `refused`: requests answered 429, which are no failures; `p95_ms`: of the others, None where there were none.
+
+    `errors`: what users raised and Locust counts as no request, as a token that could not be had.
+    """
 
     requests: int
     failures: int
     refused: int
     p95_ms: float | None
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +33,9 @@ class Thresholds:
         found = []
         if served < self.min_requests:
             found.append(f"{served} requests were served, at least {self.min_requests} should be")
-        if outcome.requests and 100 * outcome.failures / outcome.requests > self.max_failures_percent:
-            found.append(
-                f"{outcome.failures} of {outcome.requests} requests failed, at most {self.max_failures_percent:g} % may"
-            )
+        if served and 100 * outcome.failures / served > self.max_failures_percent:
+            found.append(f"{outcome.failures} of {served} requests failed, at most {self.max_failures_percent:g} % may")
         if self.max_p95_ms and (outcome.p95_ms is None or outcome.p95_ms > self.max_p95_ms):
             p95 = "unknown" if outcome.p95_ms is None else f"{outcome.p95_ms:.0f} ms"
             found.append(f"the 95th percentile is {p95}, at most {self.max_p95_ms:g} ms may be")
-        return found
+        return [*found, *(f"users could not go on: {error}" for error in outcome.errors)]

@@ -47,6 +47,8 @@ def test_a_run_that_holds_every_threshold_breaks_none() -> None:
         (Thresholds(min_requests=91), GOOD, "90 requests were served, at least 91 should be"),
         (Thresholds(), Outcome(0, 0, 0, None), "0 requests were served, at least 1 should be"),
         (Thresholds(), Outcome(100, 1, 0, 9.0), "1 of 100 requests failed, at most 0 % may"),
+        (Thresholds(1), Outcome(10_000, 5, 9_900, 9.0), "5 of 100 requests failed, at most 1 % may"),
+        (Thresholds(), Outcome(9, 0, 0, 9.0, ("no token",)), "users could not go on: no token"),
         (Thresholds(max_p95_ms=19), GOOD, "the 95th percentile is 20 ms, at most 19 ms may be"),
     ],
 )
