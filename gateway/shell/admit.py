@@ -154,7 +154,10 @@ class Admission:
         """The place of a request that is over: at once where another process may lack it, and then what says that it is done."""
         places, in_flight = limits.concurrent or 0, self._local.in_flight(caller_key)
         self._local.release(caller_key, lease_id)
-        if not shared or not self.shared.up:  # it ends at its deadline
+        if not shared:
+            return None
+        if not self.shared.up:
+            self._trips.owe(Return(caller_key, limits, Release(lease_id)))
             return None
         if places < _MANY_PLACES or 4 * in_flight > places:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

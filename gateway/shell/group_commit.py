@@ -49,7 +49,7 @@ class GroupCommit:
         self._local = local
         self._drain: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
-        #: Places that a trip may have taken, or not given back, before the counters went away.
+        #: Places that a trip may have taken, or not given back, before the counters went away, and those that ended meanwhile.
         self._owed: list[Return] = []
         shared.on_back = self._pay
 
@@ -73,6 +73,10 @@ class GroupCommit:
         self.waiting.append(waiting)
         if self._drain is None:
             self._drain = asyncio.create_task(self._make_trips(), name="limits: trips")
+
+    def owe(self, place: Return) -> None:
+        """To leave when the counters, which are away, are there again. If they forget it sooner, that is no mistake."""
+        self._owed.append(place)
 
     def hurry(self) -> None:
         """The trip leaves now, if none is under way that goes on with what waits: somebody waits, or there is time for it."""

@@ -215,12 +215,12 @@ async def test_a_place_released_in_one_gateway_is_free_in_the_other(server: Redi
 
 
 @each_kind
-@pytest.mark.parametrize("what", ["asked", "returned"])
-async def test_a_place_of_a_trip_that_redis_answered_too_late_is_given_back(server: RedisServer, what: str) -> None:
+@pytest.mark.parametrize("what", ["asked", "returned", "ended meanwhile"])
+async def test_a_place_whose_end_redis_could_not_be_told_in_time_is_given_back(server: RedisServer, what: str) -> None:
     limits = Limits(concurrent=1)
     async with admission(server) as one, admission(server) as other:
         await one.admit("t/b", limits, rows=1)  # the way to Redis is open
-        if what == "returned":
+        if what != "asked":
             ticket = await one.admit("t/a", limits, rows=1, lease_ms=60_000)
             server.freeze()
         else:
@@ -228,6 +228,8 @@ async def test_a_place_of_a_trip_that_redis_answered_too_late_is_given_back(serv
             ticket = await one.admit(
                 "t/a", limits, rows=1, lease_ms=60_000
             )  # from memory; the trip is in Redis' socket
+        if what == "ended meanwhile":
+            await one.admit("t/b", limits, rows=1)  # finds Redis away
         ticket.release()
         await until(lambda: not one.shared.up)
         server.thaw()
