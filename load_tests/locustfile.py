@@ -134,7 +134,7 @@ def prepare(environment: Environment, **_: Any) -> None:
     except ClientError as error:
         print(f"load test: {error}", file=sys.stderr)
         raise SystemExit(2) from error
-    environment.host = ScoringUser.host = url
+    environment.host = ScoringUser.host = url.rstrip("/")
     if isinstance(trusted, ssl.SSLContext):
         ScoringUser.ssl_context_factory = staticmethod(lambda: trusted)
     Shared.ready.set()
@@ -186,10 +186,10 @@ class ScoringUser(FastHttpUser):
         """Takes its turn among callers and models; users of a rate start spread over one interval."""
         Shared.ready.wait()
         self.target = next(Shared.targets)
-        self.next_s = gevent.get_hub().loop.now()
         rate = self.environment.parsed_options.user_rate
         if rate:
-            self.next_s += random.random() / rate
+            gevent.sleep(random.random() / rate)
+        self.next_s = gevent.get_hub().loop.now()
 
     def wait_time(self) -> float:
         """Until this user's next request is due; nothing where it has no rate of its own, or is behind."""

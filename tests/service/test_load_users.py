@@ -69,3 +69,11 @@ def test_of_a_run_of_several_processes_the_whole_is_judged(gateway: FakeGateway)
     done = load(gateway, "--processes", "2")
     assert done.returncode == 0, done.stderr
     assert "load test: " not in done.stderr
+
+
+def test_users_of_a_rate_start_spread_over_one_interval_and_an_address_may_end_with_a_slash(
+    gateway: FakeGateway,
+) -> None:
+    done = load(gateway, "-u", "40", "-r", "40", "--user-rate", "0.2", "--host", f"{gateway.url}/")
+    assert done.returncode == 0, done.stderr
+    assert 0 < sum(path.startswith("POST") for path in gateway.paths) < 40
