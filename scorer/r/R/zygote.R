@@ -23,11 +23,7 @@ run_zygote <- function(dir) {
   orders <- file("stdin", "r")
   answers <- suppressWarnings(file("/proc/self/fd/1", "w"))
   parallel:::closeStdout(TRUE)
-  say <- function(...) {
-    cat(gsub("[\t\r\n]+", " ", c(...)), file = answers, sep = "\t")
-    cat("\n", file = answers)
-    flush(answers)
-  }
+  say <- line_writer(answers)
   router <- tryCatch(
     withCallingHandlers(
       build_router(load_model_package(dir, verify = FALSE)),
@@ -67,6 +63,19 @@ run_zygote <- function(dir) {
     )
   }
   invisible()
+}
+
+#' A function that writes its arguments as one line, tab-separated
+#'
+#' Forks share the pipe, and two of them may speak at once: a line is one text, so that it is one write, which the
+#' kernel does not mix with others (pipe(7): up to 4,096 bytes). `cat` writes each of several texts by itself.
+#' @noRd
+line_writer <- function(answers) {
+  force(answers)
+  function(...) {
+    cat(paste0(paste(gsub("[\t\r\n]+", " ", c(...)), collapse = "\t"), "\n"), file = answers)
+    flush(answers)
+  }
 }
 
 #' Fork twice: the one between leaves at once, so the worker becomes the supervisor's child
