@@ -8,7 +8,8 @@ time. It is done only where it costs nobody anything:
 * for runs that are known to be short, of a version that may be repeated. Where the one before takes longer than expected, what was
   sent after it waits for the other workers as well (`overtake`), and the answer that comes second is thrown away.
 
-A worker that dies takes only the run before with it: the next one had not begun and waits again, unblamed.
+A worker that dies takes only the run before with it: the next one had not begun and waits again, unblamed. R may have begun it all
+the same, and have died of it before the answer of the one before was out; so nothing follows a run that is tried again.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Ahead:
         if worker.state is not WorkerState.BUSY or worker.run is None or worker.ahead is not None:
             return False
         changes = worker.retire or worker.renew is not None or worker.yields or worker.run.large
+        changes = changes or any(portion.kills for portion in worker.run.portions)
         return (
             not changes and now - worker.measured_s < self._limits.measure_s and not self._takes_too_long(worker, now)
         )

@@ -116,6 +116,21 @@ def test_a_worker_that_dies_takes_only_what_it_worked_on_with_it() -> None:
     assert not any(answer.errors for answer in pod.answers)
 
 
+def test_nothing_follows_a_run_that_is_tried_again_for_what_came_after_it_may_have_killed_r() -> None:
+    pod = full(slots=2)
+    for row in (1.0, 2.0, 3.0, 4.0):
+        pod.call(row)
+    assert sent_ahead(pod) == [[1.0], [2.0]]
+    pod.die(1)
+    pod.finish(2)
+    pod.finish(2)
+    assert values(pod.running[2].frame) == [0.0], "it is tried again"
+    pod.start()
+    assert not pod.ahead
+    pod.settle()
+    assert len(pod.answers) == 6
+
+
 def test_what_waits_behind_a_run_that_hangs_starts_elsewhere_and_is_answered_once() -> None:
     pod = full(slots=2)
     pod.now += 0.001
