@@ -73,7 +73,8 @@ _IDLE, _HEAD, _BODY, _OVER = _Input.IDLE, _Input.HEAD, _Input.BODY, _Input.OVER 
 class ProtectProtocol(WholeProtocol):
     """Give it to uvicorn as `http=`. Limits are class attributes, so that a subclass can have others.
 
-    An app may set `scope["state"]["on_client_left"]`: called once if the client goes before its answer is out.
+    An app may set `scope["state"]["on_client_left"]`: called once if the client goes before its answer is out. If it has gone
+    before that was set, the state has `client_left`.
     A request that passes has `scope["state"]["request_id"]`: its own `X-Request-Id` if fit for logs, or a new one; `began_s`,
     when its head was whole on the monotonic clock; `body`, where all of it came with its head; and, where `heads` has been told
     of its head before, `known`, else perhaps `sent`, to tell it by.
@@ -106,6 +107,7 @@ class ProtectProtocol(WholeProtocol):
         self._progress = False
         self._upgrading = False
         self._sent: Sent | None = None  # what comes now, if it is one whole request
+        self._serving: Any = None  # the cycle that the app answers: `cycle` is the newest, which may wait for its turn
         self._idle_since_s = 0.0
         self._caller: str | None = None
         self.visit: Any = None  # what waits at the door
@@ -156,8 +158,13 @@ class ProtectProtocol(WholeProtocol):
         self._unset_keepalive_if_required()
         for name in tuple(self._timers):
             self._cancel(name)
-        if self.cycle is not None and not self.cycle.response_complete:
-            left = self.cycle.scope["state"].get("on_client_left")
+        serving, self._serving = self._serving, None
+        if serving is not None and not serving.response_complete:
+            serving.disconnected = True
+            serving.message_event.set()
+            state = serving.scope["state"]
+            state["client_left"] = True
+            left = state.get("on_client_left")
             if left is not None:
                 left()  # what the request still waits for is dropped
         super().connection_lost(exc)
@@ -339,6 +346,10 @@ class ProtectProtocol(WholeProtocol):
         self.cycle.more_body = False
         self._start_asgi_task(self.cycle, self.app)
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _cycle(self, scope: Any, *, keep_alive: bool) -> Cycle:
         if self.crowd is not None and self._caller is not None and self.crowd.crowds(self._caller):
             keep_alive = False
@@ -417,6 +428,7 @@ class ProtectProtocol(WholeProtocol):
     def on_response_complete(self) -> None:
         """Starts the next request or waits for one, as uvicorn does; a refusal that waited for its turn is answered."""
         self.server_state.total_requests += 1
+        self._serving = None
         if self._refusal is not None and not self.pipeline:
             self._answer()
             return

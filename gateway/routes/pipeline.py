@@ -77,6 +77,12 @@ async def in_steps(steps: Steps[Any]) -> Any:
         await asyncio.sleep(0)
 
 
+def _must_be_there(scope: Scope) -> None:
+    """Raise ClientDisconnectedError where the client has left: what is begun now would be for nobody."""
+    if "client_left" in scope["state"]:
+        raise ClientDisconnectedError
+
+
 def _give_up(answered: asyncio.Future[Frame], error: ScoregateError) -> None:
     """The request was refused while it was being scored already."""
     if not answered.done():
@@ -198,6 +204,7 @@ class Pipeline:
         body = None if b"content-encoding" in headers else scope["state"].pop("body", None)
         frame, wanted = await self._read(form, asked, headers, receive, within_s, clock, body)
         scope["state"]["rows"] = frame.rows
+        _must_be_there(scope)
         clock.enter("admit", time.monotonic())
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
         rows = contract.cost_rows(frame)
@@ -207,6 +214,7 @@ class Pipeline:
                 ticket.on_refused = partial(_give_up, answered)
             else:
                 await _decided(ticket, deadline_s)
+                _must_be_there(scope)
             clock.enter("wait", time.monotonic())
             waiting = Waiting(contract, asked.pods, request, answered, asked.served.entry.retry, ticket)
             if self.tracing is not None:
