@@ -37,10 +37,10 @@ _DEMAND_OVER_S = 15.0
 _FORGET_AFTER_S = 600.0
 #: A function's call is one row however long its vectors are, and texts are long: in the waiting room a row is at most so large.
 _ROW_BYTES = 1024
-#: A group whose runs share with nobody has so many times its slots away while nobody else wants them and its runs are known to be
-#: this short: from an answer over both hops to the next request R would wait for a fifth of the time. Where runs are shared that
-#: much more away would only make them smaller.
-_DEEP, _SHORT_S = 2, 0.020
+#: A group whose runs share with nobody has half as many slots again while no other wants any and its runs are known to be this short:
+#: from an answer over both hops to the next request R would wait for a fifth of the time. Where runs are shared, more away would
+#: only make them smaller.
+_SHORT_S = 0.020
 #: The place in its lane of an item that must leave before others.
 _FIRST = -1.0
 
@@ -339,12 +339,13 @@ class Coalescer(Generic[Reply]):
             self._waiting.pop(key, None)
 
     def _may_leave(self, group: _Group[Reply]) -> bool:
-        deep = _DEEP if self._may_go_deep(group) else 1
-        return not group.away or (group.away < deep * group.slots and self.away < deep * self.slots)
+        if not group.away or (group.away < group.slots and self.away < self.slots):
+            return True
+        return group.alone and group.away < group.slots + (group.slots + 1) // 2 and self._may_have_more(group)
 
-    def _may_go_deep(self, group: _Group[Reply]) -> bool:
+    def _may_have_more(self, group: _Group[Reply]) -> bool:
         others = self.away > group.away or len(self._waiting) > bool(group.lanes)
-        return group.alone and not others and group.cost.learned and group.cost.recent_s <= _SHORT_S
+        return not others and group.cost.learned and group.cost.recent_s <= _SHORT_S
 
     def _assign(self, now: float) -> list[Batch[Reply]]:
         batches: list[Batch[Reply]] = []
