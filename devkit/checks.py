@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 
 from devkit import r
 from devkit.state import ROOT
@@ -92,10 +93,20 @@ def run_testthat() -> int:
     return _run(["Rscript", "-e", _TESTTHAT], os.environ | r.environment())
 
 
+def paths(arguments: Sequence[str]) -> list[str]:
+    """The files, folders or single tests that pytest's arguments begin with."""
+    return list(takewhile(lambda one: not one.startswith("-"), arguments))
+
+
+def pytest_argv(parts: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """pytest over these parts, or over the paths in the arguments; over all but compose where neither is named."""
+    folders = [f"tests/{part}" for part in parts or (() if paths(arguments) else PYTEST_PARTS)]
+    return [sys.executable, "-m", "pytest", *folders, *arguments]
+
+
 def run_pytest(parts: Sequence[str], arguments: Sequence[str]) -> int:
-    """pytest over these parts (none: all but compose), with arguments of its own; its exit code."""
-    folders = [f"tests/{part}" for part in parts or PYTEST_PARTS]
-    return _run([sys.executable, "-m", "pytest", *folders, *arguments], os.environ | r.environment())
+    """Runs it; its exit code."""
+    return _run(pytest_argv(parts, arguments), os.environ | r.environment())
 
 
 def _run(argv: Sequence[str], env: Mapping[str, str]) -> int:

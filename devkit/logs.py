@@ -16,6 +16,7 @@ from rich.text import Text
 
 #: The supervisor's own lines.
 OWN = "dev"
+SERVICES = ("gateway", "scorer", "redis", "entra", "examples", OWN)
 _STYLES = {"debug": "dim", "info": "green", "warning": "yellow", "error": "bold red", "critical": "bold red"}
 _SERVICE_STYLES = {"gateway": "cyan", "scorer": "magenta", "redis": "red", "entra": "blue", "examples": "yellow"}
 #: Shown in front, below, or not at all.
@@ -52,7 +53,9 @@ def render(service: str, text: str) -> Text:
         return Text.assemble(" " * 9, head, " ", _plain(text))
     level = str(event.get("level", ""))
     clock = str(event.get("timestamp", ""))[11:19]
-    fields = " ".join(f"{key}={_show(value)}" for key, value in event.items() if key not in _NO_FIELDS)
+    fields = " ".join(
+        f"{key}={_show(value)}" for key, value in event.items() if key not in _NO_FIELDS and value is not None
+    )
     line = Text.assemble(
         (f"{clock:<8} ", "dim"),
         head,
@@ -69,7 +72,7 @@ def render(service: str, text: str) -> Text:
 def read(
     path: Path, service: str | None = None, *, follow: Callable[[], bool] | None = None
 ) -> Iterator[tuple[str, str]]:
-    """(service, line) from the beginning; then, as long as `follow()` holds, whatever is added."""
+    """(service, line) from the beginning; then, as long as `follow()` holds, whatever is added. `scorer` is `scorer-2`, too."""
     with path.open(encoding="utf-8", errors="replace") as file:
         rest = ""
         while True:
@@ -80,7 +83,7 @@ def read(
                     continue
                 name, _, text = rest[:-1].partition("\t")
                 rest = ""
-                if service in (None, name):
+                if service in (None, name, name.partition("-")[0]):
                     yield name, text
             if not goes_on:
                 return

@@ -9,6 +9,7 @@ import typer
 
 from devkit.commands.prepare import set_up
 from devkit.commands.terminal import fail, out
+from devkit.state import ROOT
 
 
 def setup() -> None:
@@ -24,6 +25,8 @@ def test(
 
     unit: pure, seconds. service: real sockets, fake neighbours. stack: real R, Redis and MSAL. r: testthat.
     compose: builds compose.yaml's images and runs them with the command in COMPOSE, by default `docker compose`.
+
+    One file: `./dev test tests/unit/shared/test_settings.py`.
     """
     from devkit import checks
 
@@ -31,10 +34,14 @@ def test(
     parts: list[str] = []
     while arguments and arguments[0] in (*checks.PYTEST_PARTS, checks.COMPOSE_PART, "r"):
         parts.append(arguments.pop(0))
+    paths = checks.paths(arguments)
+    if unknown := [path for path in paths if not (ROOT / path.partition("::")[0]).exists()]:
+        known = ", ".join((*checks.PYTEST_PARTS, "r", checks.COMPOSE_PART))
+        fail(f"{unknown[0]} is no part of the tests and no file; the parts are {known}")
     if not parts or set(parts) - {"unit", checks.COMPOSE_PART}:
         set_up(for_tests=not parts or "stack" in parts or "r" in parts)
     code = 0
-    if not parts or "r" in parts:
+    if "r" in parts or not (parts or paths):
         began = time.monotonic()
         code = checks.run_testthat()
         out.print(f"R tests: {'FAILED' if code else 'ok'} after {time.monotonic() - began:.0f} s", markup=False)

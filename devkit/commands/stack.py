@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from devkit.commands.options import NameOption, named_home, running_state
+from devkit.commands.options import NameOption, named_home, not_running, running_state
 from devkit.commands.prepare import set_up
 from devkit.commands.terminal import err, fail, out
 from devkit.state import DEFAULT_NAME, Options, running
@@ -107,8 +107,7 @@ def status(
     home = named_home(name)
     found = collect(home)
     if found is None:
-        others = ", ".join(other.name for other in running()) or "none"
-        err.print(f"{name} is not running (running: {others}). Start it with: {home.command('up')}", markup=False)
+        err.print(not_running(home), markup=False)
         raise typer.Exit(3)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -128,9 +127,11 @@ def logs(
     name: NameOption = DEFAULT_NAME,
 ) -> None:
     """Show what the services of a stack have written since it was started last."""
-    from devkit.logs import read, render
+    from devkit.logs import SERVICES, read, render
 
     home = named_home(name)
+    if service is not None and service.partition("-")[0] not in SERVICES:
+        fail(f"there is no service {service}; there are {', '.join(SERVICES)}")
     if not home.log_file.exists():
         fail(f"{name} has never been started")
     try:

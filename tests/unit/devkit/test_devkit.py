@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from devkit import examples, launch, logs, policy, r
+from devkit import checks, cli, examples, launch, logs, policy, r
 from devkit.settings_check import mistakes
 from devkit.state import Home, State
 
@@ -54,6 +55,7 @@ def test_a_json_log_line_is_shown_as_time_service_level_event_and_fields() -> No
         "timestamp": "2026-01-02T03:04:05.6Z",
         "took_ms": 5,
         "why": "a b",
+        "caller": None,
     }
     assert (
         logs.render("gateway", json.dumps(line)).plain
@@ -88,6 +90,37 @@ def test_logs_are_read_by_service_and_half_a_line_is_not_a_line(tmp_path: Path) 
         file.write("gateway\thalf")
     assert list(logs.read(tmp_path / "log")) == [("gateway", "one"), ("scorer", "two\twith a tab")]
     assert list(logs.read(tmp_path / "log", "scorer")) == [("scorer", "two\twith a tab")]
+
+
+def test_the_logs_of_a_service_are_those_of_each_of_its_processes(tmp_path: Path) -> None:
+    log = logs.Log(tmp_path / "log")
+    for service in ("scorer", "scorer-2", "gateway"):
+        log.line(service, "up")
+    log.close()
+    assert [name for name, _ in logs.read(tmp_path / "log", "scorer")] == ["scorer", "scorer-2"]
+    assert [name for name, _ in logs.read(tmp_path / "log", "scorer-2")] == ["scorer-2"]
+
+
+def said_by(*words: str) -> str:
+    """What `./dev` answers to words that it cannot use."""
+    answer = CliRunner().invoke(cli.app, words)
+    assert answer.exit_code == 1
+    return answer.output
+
+
+def test_a_service_that_there_is_not_is_no_empty_log() -> None:
+    assert "there is no service gatway; there are gateway, scorer, redis" in said_by("logs", "gatway")
+
+
+def test_a_part_of_the_tests_that_there_is_not_runs_none_of_them() -> None:
+    assert "untit is no part of the tests and no file; the parts are unit, service" in said_by("test", "untit", "-x")
+
+
+def test_a_path_is_tested_instead_of_the_parts() -> None:
+    one = "tests/unit/devkit/test_devkit.py::test_a_log_line_cannot_move_the_cursor"
+    assert checks.pytest_argv([], [one, "-x"])[3:] == [one, "-x"]
+    assert checks.pytest_argv([], ["-k", "logs"])[3:] == ["tests/unit", "tests/service", "tests/stack", "-k", "logs"]
+    assert checks.pytest_argv(["unit"], ["-x"])[3:] == ["tests/unit", "-x"]
 
 
 def test_settings_that_cannot_be_used_are_found_before_anything_is_started() -> None:
