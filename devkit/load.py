@@ -11,6 +11,12 @@ from pathlib import Path
 
 from devkit.state import DEV, ROOT
 
+#: The last line of a run, by its exit code: what was broken is said before Locust's tables, far above.
+VERDICTS = {
+    0: "passed: every threshold was held",
+    1: "FAILED: a threshold was broken; above, `load test:` says which",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Load:

@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 import gevent.event  # type: ignore[import-untyped]
+import locust.stats
 from locust import FastHttpUser, events, task
 from locust.env import Environment
 from locust.runners import WorkerRunner
@@ -33,6 +34,8 @@ from load_tests.thresholds import Outcome, Thresholds
 #: Longest a user waits when told to; a limit that opens later is asked again before that.
 MOST_PAUSE_S = 30.0
 _REFUSED = " (429)"
+#: A point in the report's charts each second: Locust's five leave out the steps of a short run.
+locust.stats.HISTORY_STATS_INTERVAL_SEC = 1
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -106,9 +109,13 @@ def targets(found: list[Connection], models: list[str], rows: int) -> list[Targe
     """Every caller with every model. Raises ClientError, also for a model that a caller may not score."""
     made = []
     for connection in found:
-        credential = connection.credential()
-        with connection.client(credential) as client:
-            made += [Target(credential, name, client.model(name), rows, client) for name in models]
+        try:
+            credential = connection.credential()
+            with connection.client(credential) as client:
+                made += [Target(credential, name, client.model(name), rows, client) for name in models]
+        except ClientError as error:
+            who = connection.app or connection.client_id
+            raise ClientError(f"caller {who}: {error}" if len(found) > 1 and who else str(error)) from error
     return made
 
 

@@ -113,4 +113,6 @@ def load(
     code, written = loads.run(wanted)
     if written.exists():
         out.print(f"report: {written}", markup=False)
+    if not web and code in loads.VERDICTS:
+        out.print(loads.VERDICTS[code], markup=False)
     raise typer.Exit(code)

@@ -43,7 +43,8 @@ def test_several_callers_and_models_in_steps_give_a_report_with_charts(unlimited
     page = report.read_text()
     assert "/v1/models/boston-housing/score" in page
     assert "/v1/models/credit-default/score" in page
-    assert '"user_count"' in page  # what the charts are drawn from
+    assert page.count('"user_count"') >= 4  # what the charts are drawn from: a point each second
+    assert done.stdout.splitlines()[-1].startswith("passed")
 
 
 def test_a_broken_threshold_fails_the_run_and_is_said(unlimited: Stack, tmp_path: Path) -> None:
@@ -51,6 +52,13 @@ def test_a_broken_threshold_fails_the_run_and_is_said(unlimited: Stack, tmp_path
     done = load(unlimited, "steady", "-u", "2", "-t", "2", "--max-p95-ms", "0.001", "--report", report)
     assert done.returncode == 1
     assert "the 95th percentile is" in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("FAILED")
+
+
+def test_of_several_callers_the_one_that_is_refused_is_named(unlimited: Stack, tmp_path: Path) -> None:
+    done = load(unlimited, "steady", "-t", "2", "--callers", "all,no-role", "--report", str(tmp_path / "r.html"))
+    assert done.returncode == 2
+    assert "load test: caller no-role: 403 forbidden" in done.stderr
 
 
 def test_a_model_that_is_not_there_is_said_before_anything_is_sent(unlimited: Stack, tmp_path: Path) -> None:
