@@ -8,6 +8,7 @@ with prefix `GATEWAY_` is `GATEWAY_MAX_ROWS`. Broken rules between settings go t
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -85,7 +86,7 @@ def read(cls: type[S], prefix: str, environ: Mapping[str, str]) -> S:
         except msgspec.ValidationError as error:
             wrong.add(variable)
             mistakes.append(f"{variable}: {error}: {doc}")
-    mistakes += [f"{v} is not a setting" for v in sorted(environ) if v.startswith(prefix) and v not in known]
+    mistakes += [_unknown(v, known) for v in sorted(environ) if v.startswith(prefix) and v not in known]
     try:
         settings = cls(**values)
     except SettingsError as error:
@@ -102,6 +103,11 @@ def read_or_exit(cls: type[S], prefix: str, environ: Mapping[str, str]) -> S:
     except SettingsError as error:
         print(*(f"settings: {mistake}" for mistake in error.mistakes), sep="\n", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def _unknown(variable: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(variable, known, 1, 0.8)
+    return f"{variable} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def _show(value: object) -> str:

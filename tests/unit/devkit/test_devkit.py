@@ -127,7 +127,7 @@ def test_settings_that_cannot_be_used_are_found_before_anything_is_started() -> 
     assert mistakes({"HOME": "/", "GATEWAY_TENANTS": "the stack's own"}) == []
     found = mistakes({"GATEWAY_LOG_LEVEL": "loud", "SCORER_WORKERS": "two", "SCORER_WROKERS": "2"})
     assert [line.split(":")[0] for line in found] == [
-        "GATEWAY_LOG_LEVEL", "SCORER_WORKERS", "SCORER_WROKERS is not a setting",
+        "GATEWAY_LOG_LEVEL", "SCORER_WORKERS", "SCORER_WROKERS is not a setting; did you mean SCORER_WORKERS?",
     ]  # fmt: skip
 
 

@@ -55,8 +55,10 @@ def test_rules_between_settings_are_told_all_at_once_and_with_all_else() -> None
     with pytest.raises(SettingsError) as caught:
         read(Ruled, "R_", broken | {"R_NAMES": "", "R_HIGHER": "9"})
     assert caught.value.mistakes == [
-        "R_NAMES is required: Names.", "R_HIGHER is not a setting", "R_LOW must not be above R_HIGH"
-    ]  # fmt: skip
+        "R_NAMES is required: Names.",
+        "R_HIGHER is not a setting; did you mean R_HIGH?",
+        "R_LOW must not be above R_HIGH",
+    ]
 
 
 def test_a_rule_about_a_setting_that_is_wrong_anyway_says_nothing() -> None:
