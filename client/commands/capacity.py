@@ -319,4 +319,5 @@ def _show(found: Found) -> None:
             )
             if number is not None
         ]
-        screen.print(f"for {one.rate_per_s:g}/s, at 70 % of that: {', '.join(parts)}")
+        most = " at most" if found.at_least else ""
+        screen.print(f"for {one.rate_per_s:g}/s, at 70 % of that:{most} {', '.join(parts)}")

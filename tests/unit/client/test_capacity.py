@@ -7,6 +7,7 @@ import math
 import pytest
 
 from client.capacity import Means, Search, Step, need, stages_of
+from client.commands.capacity import Found, _show
 
 
 def run(knee: float, *, most: float = 1e6) -> tuple[Search, list[float]]:
@@ -52,6 +53,20 @@ def test_a_rate_is_held_within_the_target_and_one_percent_of_failures(changes: d
 def test_a_wanted_rate_takes_workers_in_proportion_at_seventy_percent() -> None:
     found = need(700, 100, slots=2, pods=1, gateway_cpu_s=0.001)
     assert (found.workers, found.scorer_pods, found.gateway_processes) == (20, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("why", "said"), [("", "of that: 20 R"), ("no higher rate was tried", "of that: at most 20 R")]
+)
+def test_a_search_that_ended_below_the_knee_says_at_most(
+    why: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Found(
+        model="m", version="1", rows=1, p95_target_ms=100, knee_per_s=100, at_least=why != "", why=why, steps=[],
+        stages_ms={}, needs=[need(700, 100, slots=2, pods=1, gateway_cpu_s=0.001)],
+    )  # fmt: skip
+    _show(found)
+    assert said in capsys.readouterr().out
 
 
 def test_what_was_not_seen_is_not_said() -> None:
