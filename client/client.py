@@ -62,6 +62,8 @@ class _Base:
         `concurrency` under way. Tokens go over TLS or to this machine only: ValueError for a plain-http URL of another
         host, unless `allow_plain_http`.
         """
+        if isinstance(credential, str):
+            raise TypeError("credential is a text: for an access token got elsewhere give StaticToken(token)")
         split = urlsplit(url)
         if split.scheme not in {"http", "https"} or not split.hostname:
             raise ValueError(f"not an http(s) URL: {url!r}")

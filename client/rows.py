@@ -106,7 +106,7 @@ def table_of(data: Data) -> Table:
 def plain_column(name: str, values: Any) -> list[Any]:
     """A column's values as JSON has them. Raises DataError."""
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-        raise DataError(f"column {name} is a {type(values).__name__}, not a list")
+        raise DataError(f"column {name} is one value of type {type(values).__name__}: give a list, also for one row")
     if hasattr(values, "tolist"):
         values = values.tolist()
     return [plain_value(name, index, value) for index, value in enumerate(values)]

@@ -380,6 +380,12 @@ def test_an_answer_cut_off_in_the_middle_is_not_asked_for_again() -> None:
         assert len(asked) == 1
 
 
+def test_a_token_as_text_is_told_what_to_be_wrapped_in() -> None:
+    with pytest.raises(TypeError, match=r"give StaticToken\(token\)") as caught:
+        Client("https://example.com", credential="secret")  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+
+
 def test_no_token_goes_over_plain_http_to_another_machine() -> None:
     for url in ("http://example.com", "http://10.0.0.1:8080", "http://localhost.example.com"):
         with pytest.raises(ValueError, match="in the clear"):
@@ -414,7 +420,7 @@ def test_rows_that_cannot_be_sent_are_refused_here(make: Make, gateway: FakeGate
         ([{"a": math.inf, "b": 1}], "column a, row 0: JSON has no infinity"),
         ([{"a": object(), "b": 1}], "object is not a number"),
         ([("a", 1)], "row 0 is a tuple"),
-        ({"a": 1.0}, "column a is a float, not a list"),
+        ({"a": 1.0}, "column a is one value of type float: give a list"),
         ("a,b", "give rows"),
         ([{"a": dt.datetime(2026, 1, 1)}], "needs a time zone"),  # noqa: DTZ001
     ):
