@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import typer
@@ -33,25 +34,25 @@ app = typer.Typer(
     "[bold]With a gateway:[/bold] models, score, token, verify, diff, capacity. [bold]With R:[/bold] package, try, verify. "
     "[bold]With a store:[/bold] sign, publish, promote, retract. [bold]With internal ports:[/bold] top.\n\n"
     "Connection options may be variables: SCOREGATE_URL, SCOREGATE_TENANT, SCOREGATE_CLIENT_ID, "
-    "SCOREGATE_CLIENT_SECRET (or _FILE), SCOREGATE_SCOPE, SCOREGATE_AUTHORITY, SCOREGATE_CA_FILE, SCOREGATE_TOKEN.\n\n"
+    "SCOREGATE_CLIENT_SECRET (or _FILE), SCOREGATE_SCOPE, SCOREGATE_AUTHORITY, SCOREGATE_CA_FILE, SCOREGATE_TOKEN; "
+    "for a local stack of ./dev up, SCOREGATE_STACK.\n\n"
     "[dim]scoregate try model.rds --sample rows.csv[/dim]\n\n"
     "[dim]scoregate score boston-housing --data rows.csv --stack dev[/dim]\n\n"
-    "[dim]scoregate verify boston-housing rows.csv --store file:///srv/models --stack dev[/dim]",
+    "[dim]scoregate verify boston-housing rows.csv --stack dev[/dim]",
     epilog="Exit codes: 0 done, 1 failed or differs, 2 usage, 3 refused by the server, 4 unavailable, 5 no token.",
 )
-app.command()(models)
-app.command()(score)
-app.command()(token)
-app.command()(package)
-app.command()(sign)
-app.command()(publish)
-app.command()(promote)
-app.command()(retract)
-app.command("try")(try_model)
-app.command()(verify)
-app.command()(diff)
-app.command()(top)
-app.command()(capacity)
+
+
+def _flowing(docstring: str) -> str:
+    """A docstring as help: Typer keeps every line end of it, which only the examples mean."""
+    paragraphs = inspect.cleandoc(docstring).split("\n\n")
+    return "\n\n".join(p if p.startswith("[dim]") else " ".join(p.split()) for p in paragraphs)
+
+
+for command in (
+    models, score, token, package, sign, publish, promote, retract, try_model, verify, diff, top, capacity
+):  # fmt: skip
+    app.command(command.__name__.removesuffix("_model"), help=_flowing(command.__doc__ or ""))(command)
 
 
 def main() -> None:

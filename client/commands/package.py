@@ -58,7 +58,7 @@ def package(
     Functions are packaged in R, by package_function().
 
     [dim]scoregate package boston.rds --sample boston.csv --name boston-housing[/dim]
-    [dim]scoregate package fit.rds --sample cars.csv --interval prediction --version 1.2[/dim]
+    [dim]scoregate package fit.rds --sample cars.csv --interval prediction[/dim]
     """
     if level is not None and interval is None:
         raise UsageError("--level is that of an interval: give --interval prediction or confidence too")

@@ -31,10 +31,10 @@ def publish(
 
     Files go by their digest; the manifest goes last and only if that version is not there, so a version never changes
     and is never seen half done. Doing it twice is harmless. Write access to a store is the right to run code in its
-    scorers.
+    scorers. Credentials are those that obstore finds (AZURE_STORAGE_…).
 
     [dim]scoregate publish boston-housing-1/ --store file:///srv/models[/dim]
-    [dim]scoregate publish boston-housing-1/ --store az://models          # AZURE_STORAGE_… as obstore reads them[/dim]
+    [dim]scoregate publish boston-housing-1/ --store az://models[/dim]
     """
     if sign_key is not None:
         sign_package(folder, sign_key)

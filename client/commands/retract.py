@@ -25,7 +25,7 @@ def retract(
 
     Gateways follow within seconds; if it served by default, another version does. A request that names it is answered 404.
 
-    [dim]scoregate retract boston-housing 2 --reason "trained on the wrong year" --store az://models[/dim]
+    [dim]scoregate retract boston-housing 2 --reason "wrong year" --store az://models[/dim]
     """
     check_version(model, version)
     if undo:

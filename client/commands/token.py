@@ -11,7 +11,7 @@ from client.terminal import out
 def token(connection: Connection) -> None:
     """Print an access token, got through MSAL, and nothing else.
 
-    [dim]curl -H "Authorization: Bearer $(scoregate token --stack dev)" http://127.0.0.1:8080/v1/models[/dim]
+    [dim]curl -H "Authorization: Bearer $(scoregate token)" $SCOREGATE_URL/v1/models[/dim]
     [dim]scoregate token --device        # log in once; later commands reuse it[/dim]
     """
     out(connection.credential().token())

@@ -48,7 +48,7 @@ def verify(
 
     Exit code 1 if anything differs; the first differing values are shown. R's NA and NaN count as the same.
 
-    [dim]scoregate verify boston-housing rows.csv --stack dev                  # and the store of that stack[/dim]
+    [dim]scoregate verify boston-housing rows.csv --stack dev[/dim]
     [dim]scoregate verify boston-housing rows.csv --store file:///srv/models[/dim]
     [dim]scoregate verify boston-housing rows.csv --package boston-housing-1/ --json[/dim]
     """

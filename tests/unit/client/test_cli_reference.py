@@ -43,6 +43,14 @@ def test_no_option_of_the_reference_is_made_up() -> None:
         assert option in taken | {"--help"}, option
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_flows_and_its_examples_fit_on_a_terminals_lines(name: str) -> None:
+    for paragraph in (COMMANDS[name].help or "").split("\n\n"):
+        for line in paragraph.splitlines():
+            example = re.fullmatch(r"\[dim\](.*)\[/dim\]", line.strip())
+            assert len(example[1]) <= 78 if example else line == paragraph, line
+
+
 def test_a_secret_cannot_be_given_as_an_option_in_help() -> None:
     for command in COMMANDS.values():
         context = click.Context(command, info_name="x")
