@@ -43,6 +43,10 @@ package_model <- function(model, name, version, sample, dir, predict = NULL, pac
     c("model", "name", "version", "sample", "dir"),
     'package_model(fit, "cars", "1", sample = cars, dir = "cars")'
   )
+  if (is.function(model) && !is.object(model) && is.null(predict)) {
+    abort_argument("model is a function, not a fitted model: package it by package_function(), which asks for its ",
+      "inputs, its outputs and an example")
+  }
   say <- if (isTRUE(quiet)) function(...) invisible() else function(...) message(...)
   if (is.numeric(version) && length(version) == 1L && version == trunc(version)) version <- format(version)
   check_model_name(name)

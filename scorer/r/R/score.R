@@ -43,6 +43,10 @@ score <- function(url, data, token, model, version = NULL, timeout_s = 60) {
     abort(model, " is a model and takes rows: data must be a data.frame; it is ", describe_value(data))
   }
   inputs <- vapply(signature$inputs, `[[`, "", "name")
+  absent <- setdiff(inputs, names(data))
+  if (length(absent) > 0L) {
+    abort("data has no column ", quoted(absent), ", which ", model, " takes; it has ", quoted(names(data)))
+  }
   body <- request_json(data[intersect(names(data), inputs)])
   answer <- ask_gateway(paste0(asked, "/score"), token, timeout_s, body)
   if (length(answer$predictions) != nrow(data)) {

@@ -58,7 +58,10 @@ option_value <- function(text) {
 main <- function(given) {
   if (!file.exists(given$model)) usage("there is no file ", given$model, ": give the path of a fitted model's .rds")
   for (package in given$package) suppressPackageStartupMessages(library(package, character.only = TRUE))
-  model <- readRDS(given$model)
+  model <- tryCatch(readRDS(given$model), error = function(e) {
+    usage(given$model, " is not a file that saveRDS() wrote (", conditionMessage(e), "): in R, ",
+      "saveRDS(fit, \"model.rds\")")
+  })
   if (is.function(model)) {
     usage(
       given$model, " holds a function, not a fitted model: package it in R, by scoregate::package_function(), ",

@@ -153,3 +153,11 @@ test_that("code that names columns and uses others too takes them all", {
 test_that("a level without an interval is refused, not ignored", {
   expect_error(pack(lm(dist ~ speed, cars), cars, level = 0.9), "give interval =", class = "scoregate_bad_argument")
 })
+
+test_that("a function is told to be packaged as one, unless predict= says what to do with it", {
+  expect_error(package_model(function(x) x, "f", "1", sample = cars, dir = new_folder()), "package_function\\(\\)")
+  folder <- new_folder()
+  package_model(function(speed) 2 * speed, "f", "1", sample = cars["speed"], dir = folder, quiet = TRUE,
+    predict = function(model, newdata) model(newdata$speed))
+  expect_true(file.exists(file.path(folder, "manifest.json")))
+})

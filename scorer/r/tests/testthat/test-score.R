@@ -18,7 +18,7 @@ test_that("a vector of predictions comes back as predict() would give it", {
 })
 
 test_that("a table of predictions comes back with its types, \"NA\" as a label is not missing", {
-  rows <- data.frame(x = c(1, 2), f = c("a", "b"))
+  rows <- data.frame(x = c(1, 2), f = c("a", "b"), t = as.Date("2024-02-29"), z = Sys.time())
   got <- score(url, rows, function() "token", "table", version = "3")
   expect_identical(got, data.frame(
     class = factor(c("NA", NA), levels = c("NA", "b")), p = c(0.1, NA), t = as.Date(c("2024-02-29", NA)),
@@ -67,4 +67,9 @@ test_that("a function is called with its inputs, and answers its outputs", {
   expect_error(score(url, data.frame(x = 1), "token", "fun"), "is a function and takes a named list of inputs")
   expect_error(score(url, list(x = 1), "token", "bare"), "is a model and takes rows")
   expect_error(score(url, 1, "token", "fun"), "the inputs of a function")
+})
+
+test_that("a column that is not there is named beside those that are", {
+  rows <- data.frame(y = 1, z = 2)
+  expect_error(score(url, rows, "token", "bare"), "no column \"x\", which bare takes; it has \"y\", \"z\"")
 })

@@ -90,6 +90,7 @@ test_that("arguments that cannot be used are told apart from models that cannot 
   expect_match(refused("--input", "nox"), "Usage: inputs names \"nox\"")
   expect_match(refused("--predict", path("none.R")), "Usage: predict must be")
   expect_match(refused(model = "function.rds"), "Usage: .*holds a function")
+  expect_match(refused(model = "cars.csv"), "Usage: .*cars.csv is not a file that saveRDS\\(\\) wrote")
   writeLines("predict_model <- function(model, newdata) stop(\"not today\")", path("bad.R"))
   expect_match(refused("--predict", path("bad.R"), status = 1L), "Error: the model cannot score its own sample: not to")
 })
