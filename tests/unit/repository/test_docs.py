@@ -171,6 +171,23 @@ def test_every_code_of_a_problem_is_in_the_reference_with_its_meaning() -> None:
     assert {code: table.get(code) for code in CODES} == CODES
 
 
+# --- models
+
+
+def test_every_member_of_a_models_description_is_in_the_reference() -> None:
+    page = text_of(REFERENCE / "requests.md")
+    table = page[page.index("## Models") : page.index("## Functions")]
+    forms = {"model_form", "column_form"}
+    source = ast.parse(text_of(ROOT / "gateway" / "core" / "contract" / "catalogue_form.py"))
+    members: set[str] = set()
+    for function in (node for node in source.body if isinstance(node, ast.FunctionDef) and node.name in forms):
+        for node in ast.walk(function):
+            keys = node.keys if isinstance(node, ast.Dict) else [node.slice] if isinstance(node, ast.Subscript) else []
+            members |= {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+    assert {"seen", "state", "unavailable", "response"} <= members
+    assert members - set(re.findall(r"`(\w+)`", table)) == set()
+
+
 # --- metrics
 
 
@@ -249,6 +266,17 @@ def test_the_policies_shown_are_policies(page: Path) -> None:
     assert read_policy("\n".join([whole, *parts])).grants
 
 
+# --- alerts
+
+
+def test_every_alert_is_where_operators_look_and_no_other() -> None:
+    page = text_of(DOCS / "how-to" / "find-out-why.md")
+    table = page[page.index("| alert | look at |") : page.index("## Logs")]
+    described = re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines()[2:] if line))
+    alerts = re.findall(r"- alert: (\w+)", text_of(ROOT / "k8s" / "monitoring" / "rules.yaml"))
+    assert sorted(described) == sorted(alerts)
+
+
 # --- events
 
 
@@ -260,7 +288,7 @@ def events(service: str) -> set[str]:
             if not (isinstance(node, ast.Call) and node.args):
                 continue
             caller, name = ast.unparse(node.func), ast.unparse(node.args[0]).strip("f'\"").replace("{service}", service)
-            if caller == "event" or caller.startswith("log."):
+            if caller in {"event", "level"} or caller.startswith("log."):
                 assert re.fullmatch(rf"{service}(\.[a-z_]+)+", name), f"{path}:{node.lineno}: {name} is no event's name"
                 found.add(name)
     return found
