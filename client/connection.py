@@ -193,7 +193,7 @@ class StackState(msgspec.Struct):
 
     gateway_url: str | None = None
     gateway_internal_urls: list[str] = []
-    scorer_internal_url: str | None = None
+    scorer_internal_urls: list[str] = []
     store: str | None = None
 
 

@@ -23,7 +23,7 @@ def internal_addresses(
     if not gateways and not scorers and stack is not None:
         state = stack_state(stack)
         gateways = state.gateway_internal_urls
-        scorers = [state.scorer_internal_url] if state.scorer_internal_url else []
+        scorers = state.scorer_internal_urls
     return [_address(url) for url in dict.fromkeys(gateways)], [_address(url) for url in dict.fromkeys(scorers)]
 
 

@@ -20,6 +20,7 @@ import pytest
 import client.r
 from client import connection
 from client.cli import main
+from client.watch import internal_addresses
 from tests.service.fake_gateway import TOKEN, FakeGateway, running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -468,7 +469,8 @@ if name != "mine":
     print(f"{{name}} is not running. Start it with: ./dev up --name {{name}}", file=sys.stderr)
     sys.exit(3)
 if arguments[0] == "status":
-    print(json.dumps({{"gateway_url": {url!r}, "store": {store!r}, "novelty": 1}}))
+    pods = {{"scorer_internal_url": "http://127.0.0.1:1", "scorer_internal_urls": ["http://127.0.0.1:1", "http://127.0.0.1:2"]}}
+    print(json.dumps({{"gateway_url": {url!r}, "store": {store!r}, "novelty": 1, **pods}}))
 else:
     print("{token}" if "--app" not in arguments else "token-of-" + arguments[arguments.index("--app") + 1])
 """
@@ -495,6 +497,13 @@ def test_a_local_stack_needs_its_name_alone(
     assert "other is not running" in missing.err
     monkeypatch.setattr(connection, "CHECKOUT", tmp_path / "elsewhere")
     assert "--stack needs a checkout" in run("models", "--stack", "mine").err
+
+
+def test_of_a_local_stack_every_scorer_is_watched(
+    gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_devkit(tmp_path, gateway, monkeypatch)
+    assert internal_addresses("mine", [], [])[1] == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
 
 
 # --- stores
