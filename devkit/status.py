@@ -31,13 +31,15 @@ def collect(home: Home) -> dict[str, Any] | None:
         {key: version.get(key) for key in ("model", "version", "state", "reason")}
         for version in next((pod["versions"] for pod in pods if pod.get("versions")), [])
     ]
+    waited_for = not_ready(state)
     shown = {key: value for key, value in msgspec.to_builtins(state).items() if key not in ("sessions", "supervisor")}
     return {
         **shown,
         "processes": {**processes, "zygotes": zygotes, "workers": workers},
         "workers": workers,
         "models": models,
-        "ready": _all_ready(state),
+        "ready": state.phase == "ready" and bool(state.gateway_internal_urls) and not waited_for,
+        "not_ready": waited_for,
     }
 
 
@@ -46,9 +48,9 @@ def described(found: dict[str, Any]) -> list[tuple[str, object]]:
     return [
         (found["name"], "ready" if found["ready"] else found["phase"] if found["phase"] != "ready" else "not ready"),
         ("gateway", found["gateway_url"]),
-        *(("", f"internal {url}") for url in found["gateway_internal_urls"]),
+        *(("", f"internal {url}{_lacks(found, url)}") for url in found["gateway_internal_urls"]),
         *(
-            ("scorer", f"{url}  internal {internal}")
+            ("scorer", f"{url}  internal {internal}{_lacks(found, internal)}")
             for url, internal in zip(found["scorer_urls"], found["scorer_internal_urls"], strict=True)
         ),
         ("identity", found["authority"]),
@@ -60,6 +62,11 @@ def described(found: dict[str, Any]) -> list[tuple[str, object]]:
             for m in found["models"]
         ),
     ]
+
+
+def _lacks(found: dict[str, Any], internal_url: str) -> str:
+    why = found["not_ready"].get(internal_url)
+    return "" if why is None else f"  not ready: {why}"
 
 
 def family(first: int) -> list[int]:
@@ -90,10 +97,17 @@ def _gateway_internal_urls(home: Home, state: State) -> list[str]:
     return sorted(url for url in urls if _get(url, "/healthz") is not None)
 
 
-def _all_ready(state: State) -> bool:
-    urls = [*state.scorer_internal_urls, *state.gateway_internal_urls]
-    gateway = bool(state.gateway_internal_urls)
-    return state.phase == "ready" and gateway and all(_get(url, "/readyz") is not None for url in urls)
+def not_ready(state: State) -> dict[str, str]:
+    """Why not, by the internal address of each service that is not ready."""
+    found = {}
+    for url in (*state.scorer_internal_urls, *state.gateway_internal_urls):
+        try:
+            answer = httpx.get(f"{url}/readyz", timeout=2, trust_env=False)
+            if answer.status_code != httpx.codes.OK:
+                found[url] = ", ".join(answer.json()["reasons"])
+        except (httpx.HTTPError, ValueError, LookupError):
+            found[url] = "no answer"
+    return found
 
 
 def _get(url: str | None, path: str) -> dict[str, Any] | None:

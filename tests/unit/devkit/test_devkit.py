@@ -7,11 +7,12 @@ import os
 import shlex
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from devkit import checks, cli, examples, launch, logs, policy, r
+from devkit import checks, cli, examples, launch, logs, policy, r, status
 from devkit.settings_check import mistakes
 from devkit.state import Home, State
 
@@ -106,6 +107,19 @@ def said_by(*words: str) -> str:
     answer = CliRunner().invoke(cli.app, words)
     assert answer.exit_code == 1
     return answer.output
+
+
+def test_a_status_says_of_each_service_why_it_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get(url: str, **_: object) -> httpx.Response:
+        if ":1/" in url:
+            raise httpx.ConnectError("refused")
+        loading = {"ready": False, "reasons": ["m 1: loading", "n 1: fetching"]}
+        return httpx.Response(503, json=loading) if ":2/" in url else httpx.Response(200, json={"ready": True})
+
+    monkeypatch.setattr(httpx, "get", get)
+    state = State(name="s", phase="ready", supervisor=1)
+    state.scorer_internal_urls, state.gateway_internal_urls = ["http://x:1", "http://x:2"], ["http://x:3"]
+    assert status.not_ready(state) == {"http://x:1": "no answer", "http://x:2": "m 1: loading, n 1: fetching"}
 
 
 def test_a_service_that_there_is_not_is_no_empty_log() -> None:
