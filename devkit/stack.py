@@ -20,6 +20,7 @@ from devkit import examples, internal_key, policy, r, settings_check
 from devkit.entra.directory import API_CLIENT_ID, APP_ID_URI, TENANT
 from devkit.processes import Processes
 from devkit.state import ROOT, Home, Options, State
+from devkit.status import reasons
 from devkit.supervisor import StackError
 
 _READY_WITHIN_S = 120.0
@@ -161,7 +162,7 @@ async def _ready(name: str, internal_urls: list[str], say: Say) -> None:
                     answer = await http.get(f"{url}/readyz")
                     if answer.status_code == httpx.codes.OK:
                         break
-                    reason = " ".join(answer.text.split())
+                    reason = reasons(answer)
                 except httpx.HTTPError as error:
                     reason = str(error) or type(error).__name__
                 now = time.monotonic()

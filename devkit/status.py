@@ -104,10 +104,18 @@ def not_ready(state: State) -> dict[str, str]:
         try:
             answer = httpx.get(f"{url}/readyz", timeout=2, trust_env=False)
             if answer.status_code != httpx.codes.OK:
-                found[url] = ", ".join(answer.json()["reasons"])
-        except (httpx.HTTPError, ValueError, LookupError):
+                found[url] = reasons(answer)
+        except httpx.HTTPError:
             found[url] = "no answer"
     return found
+
+
+def reasons(answer: httpx.Response) -> str:
+    """Why a service is not ready, from what its `/readyz` answered."""
+    try:
+        return ", ".join(answer.json()["reasons"])
+    except (ValueError, LookupError, TypeError):
+        return " ".join(answer.text.split())
 
 
 def _get(url: str | None, path: str) -> dict[str, Any] | None:

@@ -120,6 +120,7 @@ def test_a_status_says_of_each_service_why_it_is_not_ready(monkeypatch: pytest.M
     state = State(name="s", phase="ready", supervisor=1)
     state.scorer_internal_urls, state.gateway_internal_urls = ["http://x:1", "http://x:2"], ["http://x:3"]
     assert status.not_ready(state) == {"http://x:1": "no answer", "http://x:2": "m 1: loading, n 1: fetching"}
+    assert status.reasons(httpx.Response(503, text="no\n JSON")) == "no JSON"
 
 
 def test_a_service_that_there_is_not_is_no_empty_log() -> None:
