@@ -188,6 +188,32 @@ def test_every_member_of_a_models_description_is_in_the_reference() -> None:
     assert members - set(re.findall(r"`(\w+)`", table)) == set()
 
 
+# --- the R package
+
+
+def test_every_function_and_argument_of_the_r_package_is_in_the_reference_and_no_other() -> None:
+    sources = "\n".join(text_of(path) for path in sorted((ROOT / "scorer" / "r" / "R").glob("*.R")))
+    exported = re.findall(r"^export\((\w+)\)", text_of(ROOT / "scorer" / "r" / "NAMESPACE"), re.MULTILINE)
+    page = text_of(REFERENCE / "r.md")
+    headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    assert sorted(name for heading in headings for name in heading.split(", ")) == sorted(exported)
+    told: dict[str, set[str]] = {}
+    for heading in headings:
+        section = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+        for row in re.findall(r"^\| (`.*) \|$", section, re.MULTILINE):
+            first, _, rest = row.partition(" | ")
+            names = re.findall(r"`(\w+)`", first)
+            if "," in heading:  # a function in each row, its arguments beside it
+                told[names[0]] = {name for name in re.findall(r"`(\w+)`", rest) if name != "TRUE"}
+            else:
+                told.setdefault(heading, set()).update(names)
+    for name in exported:
+        found = re.search(rf"^{name} <- function\((.*?)\) {{$", sources, re.MULTILINE | re.DOTALL)
+        assert found is not None, name
+        bare = re.sub(r'list\(\)|"[^"]*"', "", found[1])
+        assert told[name] == {one.split("=")[0].strip() for one in bare.split(",")}, name
+
+
 # --- metrics
 
 
@@ -225,7 +251,7 @@ def test_every_cause_of_a_workers_end_is_in_the_reference() -> None:
 def test_no_page_names_a_metric_that_does_not_exist(page: Path) -> None:
     known = metrics()
     for name in re.findall(r"`((?:scoregate|scorer)_[a-z_]+)", text_of(page)):
-        if name != "scoregate_r":  # the platform's name in /v2
+        if name not in {"scoregate_r", "scoregate_refused"}:  # the platform's name in /v2, the class of an error in R
             assert name in known, name
 
 
