@@ -193,7 +193,12 @@ class Store:
         try:
             self._store = from_url(self.url, **options)
         except (self._base_error, ValueError, OSError) as error:
-            raise StoreError(f"{url} is not a store: {first_line(error)}") from error
+            missing = url.startswith("az:") and "Account must be specified" in str(error)
+            raise StoreError(
+                f"{url}: which storage account? Set AZURE_STORAGE_ACCOUNT_NAME, and a credential"
+                if missing
+                else f"{url} is not a store: {first_line(error)}"
+            ) from error
 
     @property
     def _base_error(self) -> type[Exception]:

@@ -144,3 +144,9 @@ def test_a_store_that_lacks_the_version_or_a_blob_says_so(store: Store, tmp_path
 def test_a_url_that_is_no_store_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="is not a store"):
         Store(url)
+
+
+def test_a_store_in_azure_without_an_account_asks_for_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(StoreError, match=r"which storage account\? Set AZURE_STORAGE_ACCOUNT_NAME"):
+        Store("az://models/scoregate")
