@@ -153,8 +153,9 @@ async def _accepts(socket: Path) -> None:
 
 
 async def _ready(name: str, internal_urls: list[str], say: Say) -> None:
-    """Waits until `/readyz` is 200 on every one, saying every few seconds what it waits for."""
+    """Waits until `/readyz` is 200 on every one, saying every few seconds what it waits for, the same thing more rarely."""
     began = said = time.monotonic()
+    last = ""
     async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
         for url in internal_urls:
             while True:
@@ -168,7 +169,7 @@ async def _ready(name: str, internal_urls: list[str], say: Say) -> None:
                 now = time.monotonic()
                 if now - began > _READY_WITHIN_S:
                     raise StackError(f"{name} was not ready within {_READY_WITHIN_S:.0f} s: {reason}")
-                if now - said > 3:
-                    said = now
+                if now - said > (3 if reason != last else 30):
+                    said, last = now, reason
                     say(f"{name:<9} not ready yet: {reason}")
                 await asyncio.sleep(0.05)

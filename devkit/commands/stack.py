@@ -33,7 +33,10 @@ def up(
         int | None, typer.Option(min=1, max=256, help="R predictions at once in each; by default one per core.")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(help="Model store, a folder or a URL; by default .dev/NAME/store, with the examples.")
+        str | None,
+        typer.Option(
+            help="Model store, a folder or a URL; by default .dev/NAME/store. An empty one gets the examples."
+        ),
     ] = None,
     rate: Annotated[
         str | None, typer.Option(metavar="N/minute", help="Calls per caller, instead of the policy's default rate.")
