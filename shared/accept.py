@@ -12,8 +12,9 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-#: In one turn of the loop, so that what is open gets its own.
-MOST_PER_TURN: Final = 32
+#: In one turn of the loop, some 15 ms of work, so that what is open gets its own. With 32 a crowd of newcomers filled the kernel's
+#: queue, and who found no place there came again after a second.
+MOST_PER_TURN: Final = 256
 #: Without a free descriptor the queue stays readable: look again after so long instead of at once.
 _PAUSE_S: Final = 0.1
 

@@ -37,7 +37,7 @@ _DEMAND_OVER_S = 15.0
 _FORGET_AFTER_S = 600.0
 #: A function's call is one row however long its vectors are, and texts are long: in the waiting room a row is at most so large.
 _ROW_BYTES = 1024
-#: A group whose runs share with nobody has half as many slots again while no other wants any and its runs are known to be this short:
+#: A group whose runs share with nobody has half as many slots again while no other wants any and its runs are known to be so short:
 #: from an answer over both hops to the next request R would wait for a fifth of the time. Where runs are shared, more away would
 #: only make them smaller.
 _SHORT_S = 0.020
