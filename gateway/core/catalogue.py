@@ -40,6 +40,11 @@ class Model:
         return f"version {version} is {entry.state}" + (f", {entry.reason}" if entry.reason else "")
 
 
+def no_such_model(model: str) -> NotFoundError:
+    """What is said of a model that there is not, and of one that the caller may not know of: nobody can tell which."""
+    return NotFoundError(f"there is no model {model!r}: GET /v1/models lists those that you may score")
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """Everything the pods serve or report, by model name in order."""
@@ -50,7 +55,7 @@ class Index:
         """The version asked for, or the default; raises NotFoundError, or UnavailableError where no pod has it ready."""
         found = self.models.get(model)
         if found is None:
-            raise NotFoundError(f"there is no model {model!r}")
+            raise no_such_model(model)
         wanted = found.default if version is None else version
         if wanted is None:
             ready = any(served.ready for served in found.versions.values())

@@ -21,9 +21,10 @@ from typing import Literal
 from msgspec.structs import replace
 
 from gateway.core.caller import Caller
+from gateway.core.catalogue import no_such_model
 from gateway.core.claims import REALM, TokenAdmission
 from gateway.core.limits import Limits, Quota, Rate
-from shared.errors import ForbiddenError, NotFoundError, ScoregateError
+from shared.errors import ForbiddenError
 
 Coalesce = Literal["shared", "own", "off"]
 Visible = Literal["all", "granted"]
@@ -112,13 +113,13 @@ class Policy:
         """The grant; `known` says whether the model exists. Raises ForbiddenError or NotFoundError (see the module)."""
         if self.may_score(caller, model):
             if not known:
-                raise _not_found(model)
+                raise no_such_model(model)
             return Grant(limits=self.limits_of(caller), rules=self.rules_of(model))
         hidden = not known or self.rules_of(model).visible == "granted"
         if not any(grant.held_for_any(caller) for grant in self.grants):
             raise self._forbidden(caller, model, hidden=hidden)
         if hidden:
-            raise _not_found(model)
+            raise no_such_model(model)
         raise self._forbidden(caller, model, hidden=False)
 
     def may_score(self, caller: Caller, model: str) -> bool:
@@ -211,10 +212,6 @@ def _insufficient(detail: str, scopes: Iterable[str]) -> ForbiddenError:
     if wanted and all(c == " " or (c.isascii() and c.isprintable() and c not in '"\\') for c in wanted):
         challenge += f', scope="{wanted}"'
     return ForbiddenError(detail, headers={"WWW-Authenticate": challenge})
-
-
-def _not_found(model: str) -> ScoregateError:
-    return NotFoundError(f"there is no model {model!r}")
 
 
 __all__ = [

@@ -309,7 +309,8 @@ class _Reader:
 
     def items(self, node: yaml.Node, what: str) -> list[yaml.Node]:
         if not isinstance(node, yaml.SequenceNode):
-            self.wrong(node, f"{what} must be a list")
+            one = isinstance(node, yaml.ScalarNode) and _PERMISSION.fullmatch(node.value)
+            self.wrong(node, f"{what} must be a list" + (f', as in ["{node.value}"]' if one else ""))
             return []
         if not node.value:
             self.wrong(node, f"{what} is an empty list")

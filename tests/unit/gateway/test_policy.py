@@ -306,12 +306,13 @@ default: {}
             ("admit: [", "policy.yaml:1: "),
             ("a: b\n c: d", "policy.yaml:2: mapping values are not allowed here"),
             ("- a", "policy.yaml:1: the policy must be keys with values"),
+            ("grants:\n  - role: r\n    models: '*'", 'policy.yaml:3: models must be a list, as in ["*"]'),
             ("a: &a\n  b: *a\nadmit: !!python/object:os.system {}", "policy.yaml:1: "),
             ("[" * 5000, "policy.yaml:1: nested too deeply"),
             ("a: \x00", "policy.yaml:1: "),
         ],
     )
-    def test_what_is_no_policy_at_all_is_refused(self, text: str, said: str) -> None:
+    def test_what_is_no_policy_is_refused(self, text: str, said: str) -> None:
         assert any(mistake.startswith(said) for mistake in mistakes(text))
 
     @pytest.mark.parametrize("number", ["1__0", "1_", "1_0__0", "1٣", "1" * 16, "1_0" * 6])
