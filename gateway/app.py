@@ -19,6 +19,7 @@ from gateway.core.claims import TokenRules
 from gateway.core.coalesce import Coalescer
 from gateway.core.contracts import Contracts
 from gateway.core.crowd import Crowd
+from gateway.core.losses import Losses
 from gateway.core.policy import Policy
 from gateway.core.policy_file import read_policy
 from gateway.metrics import Metrics
@@ -99,7 +100,8 @@ class Gateway:
             slots=1, max_batch_rows=settings.max_batch_rows, max_waiting_rows=settings.max_waiting_rows
         )
         self._tracing = request_tracing(settings)
-        self._forwarder = Forwarder(self._pods, coalescer, self.metrics.batch, self._departed, self._tracing)
+        losses = Losses(settings.lost_r_s)
+        self._forwarder = Forwarder(self._pods, coalescer, self.metrics.batch, self._departed, losses, self._tracing)
         self.entry = Entry(
             settings,
             policy,
@@ -180,7 +182,7 @@ class Gateway:
     async def _tick(self) -> None:
         while True:
             now = time.monotonic()
-            self._forwarder.coalescer.tick(now)
+            self._forwarder.tick(now)
             await asyncio.sleep(TICK_S)
 
     def _refresh(self) -> None:

@@ -122,6 +122,13 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         ),
     ] = 200_000
 
+    lost_r_s: Annotated[
+        Seconds,
+        Doc(
+            "Seconds of R per minute that a caller's rows may cost a version by crashes and hangs; beyond, it is answered 429."
+        ),
+    ] = 6.0
+
     drain_delay_s: Annotated[
         Annotated[float, Meta(ge=0, le=300)],
         Doc("After SIGTERM: unready but still serving, in seconds, so that routing follows."),

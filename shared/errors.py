@@ -187,8 +187,28 @@ class DeadlineExceededError(ScoregateError):
     retryable = True
 
 
+class OverdueError(DeadlineExceededError):
+    """R takes far longer over these rows than over others."""
+
+    code = "overdue"
+
+
+class SetAsideError(OverdueError):
+    """R takes far longer over these rows, or over others of the same run; they must go in a run of their own caller's."""
+
+    code = "set_aside"
+
+
 #: What may travel inside an answer as the failure of one item, by code; the gateway gives it back as the same class.
 ITEM_ERRORS: Mapping[str, type[ScoregateError]] = {
     error.code: error
-    for error in (PredictionFailedError, WorkerCrashedError, DeadlineExceededError, OverloadedError, UnavailableError)
+    for error in (
+        PredictionFailedError,
+        WorkerCrashedError,
+        DeadlineExceededError,
+        OverdueError,
+        SetAsideError,
+        OverloadedError,
+        UnavailableError,
+    )
 }

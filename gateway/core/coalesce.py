@@ -41,6 +41,8 @@ _ROW_BYTES = 1024
 #: from an answer over both hops to the next request R would wait for a fifth of the time. Where runs are shared, more away would
 #: only make them smaller.
 _SHORT_S = 0.020
+#: A batch that is away for so long, and for so many times what others are, holds no slot any more: R hangs over it, or is slow.
+_OVERDUE_S, _OVERDUE_TIMES = 0.5, 8
 #: The place in its lane of an item that must leave before others.
 _FIRST = -1.0
 
@@ -68,6 +70,7 @@ class Item(msgspec.Struct, Generic[Reply], eq=False):
     deadline_s: float
     reply: Reply
     alone: bool = False
+    overdue: int = 0  # R took far too long over it: once, among its caller's, then alone
     lost_pods: frozenset[str] = frozenset()
     waiting: bool = False
     room: int = 0  # what it takes of the waiting room: its rows, or as many as its bytes make
@@ -85,9 +88,20 @@ class Batch(msgspec.Struct, Generic[Reply], eq=False):
     items: list[Item[Reply]]
     left_at_s: float
     rows: int = 0  # of all items
+    overdue: bool = False  # it holds no slot any more
 
     def __post_init__(self) -> None:
         self.rows = sum([item.frame.rows for item in self.items])
+
+    def keep(self, items: list[Item[Reply]]) -> None:
+        """Of its items only these leave."""
+        self.items = items
+        self.__post_init__()
+
+    @property
+    def of_one_caller(self) -> bool:
+        """Whether all of its rows are the same caller's."""
+        return len({item.place.caller for item in self.items}) == 1
 
     @property
     def deadline_s(self) -> float:
@@ -177,6 +191,7 @@ class _Group(Generic[Reply]):
 
     slots: int = 1
     away: int = 0
+    overdue: int = 0  # batches that are away and not counted as such
     rows: int = 0
     weight: int = 0
     batch_s: float = 0.0  # how long one is away, smoothed; 0 until the first came back
@@ -198,8 +213,9 @@ class Coalescer(Generic[Reply]):
     """The lanes and slots of one gateway process.
 
     `slots` is how many batches may be away at once; it may change at any time (a smaller number takes effect as batches
-    finish). A group that has none away may always have one. At most `max_waiting_rows` wait, shared among callers
-    (`gateway.core.shares`); `offer` raises OverloadedError beyond. One item larger than `max_batch_rows` leaves alone.
+    finish). A group that has none away may always have one. Those that are away for far longer than others are not counted,
+    of each group as many as it has slots. At most `max_waiting_rows` wait, shared among callers (`gateway.core.shares`);
+    `offer` raises OverloadedError beyond. One item larger than `max_batch_rows` leaves alone.
     """
 
     def __init__(self, slots: int, max_batch_rows: int, max_waiting_rows: int) -> None:
@@ -210,6 +226,7 @@ class Coalescer(Generic[Reply]):
         self._groups: dict[Hashable, _Group[Reply]] = {}
         self._waiting: OrderedDict[Hashable, _Group[Reply]] = OrderedDict()  # those with lanes; the next one first
         self._ticked_s = 0.0
+        self._away: dict[Batch[Reply], None] = {}  # the one that left first, first
 
     @property
     def waiting_rows(self) -> int:
@@ -220,16 +237,27 @@ class Coalescer(Generic[Reply]):
         """By group: predicted worker-seconds that wait here, over about 15 s; as of the last `tick`."""
         return ((key, group.demand) for key, group in self._groups.items())
 
-    def tick(self, now: float) -> None:
-        """Look at what waits. Call it a few times a second."""
+    def tick(self, now: float) -> list[Batch[Reply]]:
+        """Look at what waits and at what is away; the batches that leave now. Call it a few times a second."""
         passed = min(1.0, max(0.0, now - self._ticked_s) / _DEMAND_OVER_S)
         self._ticked_s = now
         for key, group in list(self._groups.items()):
             group.demand += (group.waits_s(self.max_batch_rows) - group.demand) * passed
-            if group.lanes or group.away:
+            if group.lanes or group.away or group.overdue:
                 group.used_s = now
             elif now - group.used_s > _FORGET_AFTER_S:
                 del self._groups[key]
+        for batch in self._away:
+            if now - batch.left_at_s < _OVERDUE_S:
+                break
+            group = self._groups[batch.group]
+            late = now - batch.left_at_s >= _OVERDUE_TIMES * group.batch_s
+            if late and not batch.overdue and group.overdue < group.slots:
+                batch.overdue = True
+                group.overdue += 1
+                group.away -= 1
+                self.away -= 1
+        return self._assign(now)
 
     def learn(self, group: Hashable, rows: int, predict_s: float) -> None:
         """What a batch of so many rows took in R."""
@@ -274,17 +302,20 @@ class Coalescer(Generic[Reply]):
         return self._assign(now)
 
     def again(self, items: list[Item[Reply]], now: float) -> list[Batch[Reply]]:
-        """Items whose batch was lost, each to leave alone and before others of its lane."""
+        """Items whose batch was lost, or that came back unscored: before others of their lanes."""
         for item in items:
-            item.alone = True
             self._join(item, first=True)
         return self._assign(now)
 
     def finish(self, batch: Batch[Reply], now: float, *, answered: bool = True) -> list[Batch[Reply]]:
-        """A batch came back, or was lost (not `answered`): its slot is free; the batches that leave now."""
-        self.away -= 1
+        """A batch came back: its slot is free; the batches that leave now. Not `answered`: how long it was away says nothing."""
         group = self._groups[batch.group]
-        group.away -= 1
+        del self._away[batch]
+        if batch.overdue:
+            group.overdue -= 1
+        else:
+            self.away -= 1
+            group.away -= 1
         group.used_s = now
         if answered:
             took_s = now - batch.left_at_s
@@ -364,7 +395,8 @@ class Coalescer(Generic[Reply]):
             if items:
                 self.away += 1
                 group.away += 1
-                batches.append(Batch(key, items, now))
+                batches.append(batch := Batch(key, items, now))
+                self._away[batch] = None
         return batches
 
     def _take(self, group: _Group[Reply], lane: _Lane[Reply], now: float) -> list[Item[Reply]]:

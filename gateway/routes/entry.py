@@ -57,6 +57,7 @@ class Asked:
     served: Served
     contract: Contract
     place: Place
+    own_place: Place  # among the caller's own requests only
     pods: Callable[[], frozenset[str]]
 
 
@@ -163,16 +164,13 @@ class Entry:
                 return served.pods
             return now.pods if now.entry.digest == digest else frozenset()
 
-        lane: tuple[object, ...] = (model, version, digest)
-        share = ""
-        if rules.coalesce == "own":
-            lane += (caller.key,)
-            share = sha256(caller.key.encode()).hexdigest()[:32]  # who it is does not concern the scorer
-        elif rules.coalesce == "off":
-            share = ALONE
-        alone = share == ALONE or not entry.batchable
-        place = Place(lane, (model, version), caller.key, alone, share)
-        return Asked(caller, grant, served, self.contracts.of(entry, rules.max_rows), place, pods)
+        lane, group = (model, version, digest), (model, version)
+        off = rules.coalesce == "off"
+        alone = off or not entry.batchable
+        share = sha256(caller.key.encode()).hexdigest()[:32]  # who it is does not concern the scorer
+        own = Place((*lane, caller.key), group, caller.key, alone, ALONE if off else share)
+        shared = own if rules.coalesce == "own" else Place(lane, group, caller.key, alone, ALONE if off else "")
+        return Asked(caller, grant, served, self.contracts.of(entry, rules.max_rows), shared, own, pods)
 
     def model(self, caller: Caller, name: str) -> Model:
         """A model that the caller may score, to be shown."""

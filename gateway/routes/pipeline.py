@@ -216,10 +216,12 @@ class Pipeline:
                 await _decided(ticket, deadline_s)
                 _must_be_there(scope)
             clock.enter("wait", time.monotonic())
-            waiting = Waiting(contract, asked.pods, request, answered, asked.served.entry.retry, ticket)
+            waiting = Waiting(
+                contract, asked.pods, request, answered, asked.served.entry.retry, asked.own_place, ticket
+            )
             if self.tracing is not None:
                 waiting.trace = self.tracing.waits(scope, asked.served.entry.version, frame.rows)
-            item = Item(asked.place, frame, deadline_s, waiting)
+            item = Item(self.forwarder.place(asked.place, asked.own_place), frame, deadline_s, waiting)
             scope["state"]["on_client_left"] = lambda: self.forwarder.leave(item)
             try:
                 scored = await self.forwarder.score(item)

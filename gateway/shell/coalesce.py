@@ -19,6 +19,7 @@ import structlog
 
 from gateway.core.coalesce import Batch, Coalescer, Item, Place
 from gateway.core.contract import Contract
+from gateway.core.losses import CRASH_S, Losses
 from gateway.core.stages import Trip
 from gateway.core.tracing import Trace, Tracing
 from gateway.shell.body import ClientDisconnectedError
@@ -28,13 +29,17 @@ from shared.deadline import Deadline
 from shared.errors import (
     ITEM_ERRORS,
     DeadlineExceededError,
+    OverdueError,
     ScoregateError,
+    SetAsideError,
+    TooManyRequestsError,
     UnavailableError,
     UpstreamError,
     VersionDownError,
     VersionNotHereError,
+    WorkerCrashedError,
 )
-from shared.messages import Answer
+from shared.messages import ALONE, Answer, ItemError
 from shared.stages import Times
 from shared.wire import Frame, merge, split
 
@@ -48,11 +53,18 @@ _QUIET_TURNS = 2
 _EXPIRE_EVERY_S = 0.010
 #: Answers that are written in one turn of the event loop, so that a large batch does not keep others waiting to be read.
 _ANSWERS_PER_TURN = 64
+#: A batch with such an item was away for longer than others will be.
+_OVERDUE = frozenset({OverdueError.code, SetAsideError.code})
+#: For so long at least a batch of a caller whose rows have cost R much is away: in 50 ms it would not be known what they did.
+_LEARN_MS = 1500
+_UNUSUAL = _OVERDUE | {WorkerCrashedError.code}
+#: `Item.overdue` of one that goes to R with no other row.
+_ALONE = 2
 _UNTRACED: contextlib.AbstractContextManager[str | None] = contextlib.nullcontext()
 
 
 class Waiting(msgspec.Struct, eq=False):
-    """A caller that waits: its contract, the pods that have the version, the id of its request.
+    """A caller that waits: its contract, the pods that have the version, the id of its request, its place among its own.
 
     With a `ticket` its rows are handed out when that is decided, too.
     """
@@ -62,6 +74,7 @@ class Waiting(msgspec.Struct, eq=False):
     request_id: str
     answer: asyncio.Future[Frame]
     retry: bool
+    own_place: Place
     ticket: Ticket | None = None
     trip: Trip = msgspec.field(default_factory=Trip)
     trace: Trace | None = None
@@ -80,9 +93,11 @@ class Forwarder:
         coalescer: Coalescer[Waiting],
         on_batch: Callable[[str, int, int], None],
         on_departed: Callable[[], None],
+        losses: Losses,
         tracing: Tracing | None = None,
     ) -> None:
         self.coalescer = coalescer
+        self._losses = losses
         self._tracing = tracing
         self._pods = pods
         self._on_batch = on_batch
@@ -98,6 +113,7 @@ class Forwarder:
     async def score(self, item: Item[Waiting]) -> Frame:
         """The item's rows, scored. Raises DeadlineExceededError 10 ms after its deadline at the latest, or what became of it."""
         now = time.monotonic()
+        lost = self._losses.check(item.place.caller, item.place.group, now, another=True) if self._losses else None
         self._pods.pods.earn_retry()
         self.coalescer.slots = self._pods.slots()
         self.coalescer.offer(item, now, self._pods.slots(item.reply.pods()))
@@ -112,9 +128,13 @@ class Forwarder:
         answer = item.reply.answer
         expiring = self._expiring(item.deadline_s, now)
         expiring.add(answer)
+        if lost is not None:
+            lost.in_flight += 1
         try:
             return await answer
         finally:
+            if lost is not None:
+                lost.in_flight -= 1
             expiring.discard(answer)
             if not expiring:
                 expiring.clear()  # which alone gives back the room that it had for many
@@ -141,8 +161,21 @@ class Forwarder:
             item.reply.answer.set_exception(ClientDisconnectedError())
 
     def check(self, place: Place, deadline_s: float) -> None:
-        """Raise OverloadedError where an item of one row would be refused now."""
-        self.coalescer.check(place, deadline_s, time.monotonic())
+        """Raise OverloadedError or TooManyRequestsError where an item of one row would be refused now."""
+        now = time.monotonic()
+        if self._losses:
+            self._losses.check(place.caller, place.group, now, another=True)
+        self.coalescer.check(place, deadline_s, now)
+
+    def place(self, shared: Place, own: Place) -> Place:
+        """Where a caller's rows wait: with those of others, or, where they have cost R much of late, among its own."""
+        if self._losses and self._losses.is_apart(shared.caller, shared.group, time.monotonic()):
+            return own
+        return shared
+
+    def tick(self, now: float) -> None:
+        """A few times a second: what need not wait any longer leaves."""
+        self._send_off(self.coalescer.tick(now))
 
     async def close(self) -> None:
         """Give up what is still away; whoever waits for it is told."""
@@ -169,6 +202,9 @@ class Forwarder:
             batch = leaving.popleft()
             if self._closing:
                 _refuse(batch.items, _shutting_down())
+            elif self._losses:
+                self._refuse_the_harmful(batch)
+            if self._closing or not batch.items:
                 leaving += self.coalescer.finish(batch, time.monotonic(), answered=False)
                 continue
             for item in batch.items:
@@ -177,15 +213,31 @@ class Forwarder:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def _refuse_the_harmful(self, batch: Batch[Waiting]) -> None:
+        """Those that were let in before it was known what their caller's rows do."""
+        now, kept = time.monotonic(), []
+        for item in batch.items:
+            try:
+                self._losses.check(item.place.caller, item.place.group, now)
+                kept.append(item)
+            except TooManyRequestsError as error:
+                _refuse([item], error)
+        batch.keep(kept)
+
     async def _run(self, batch: Batch[Waiting]) -> None:
         answered: tuple[Answer, Times] | None = None
         try:
             try:
                 answered = await self._send(batch)
             finally:  # before answers are written: the slot is free, and writing them is not R's time
-                self._send_off(self.coalescer.finish(batch, time.monotonic(), answered=answered is not None))
+                usual = answered is not None and not any(error.code in _UNUSUAL for error in answered[0].errors)
+                self._send_off(self.coalescer.finish(batch, time.monotonic(), answered=usual))
             if answered is not None:
                 await self._deliver(batch, *answered)
+        except OverdueError as error:
+            now, shared = time.monotonic(), isinstance(error, SetAsideError)
+            again = [item for item in batch.items if self._overdue(batch, item, now, shared=shared)]
+            self._send_off(self.coalescer.again(again, now))
         except ScoregateError as error:
             _refuse(batch.items, error)
         except asyncio.CancelledError:
@@ -207,6 +259,8 @@ class Forwarder:
         timeout_ms = Deadline(batch.deadline_s).inner_ms(now)
         if timeout_ms == 0:
             raise DeadlineExceededError
+        if self._losses and self._losses.is_apart(first.place.caller, first.place.group, now):
+            timeout_ms = max(timeout_ms, _LEARN_MS)
         sizes = [item.frame.rows for item in batch.items]
         entry = contract.entry
         try:
@@ -221,7 +275,7 @@ class Forwarder:
                     sizes,
                     timeout_ms,
                     first.reply.request_id,
-                    first.place.share,
+                    ALONE if first.overdue == _ALONE else first.place.share,
                     traceparent,
                 )
         except (NoAnswerError, VersionNotHereError) as error:
@@ -237,22 +291,59 @@ class Forwarder:
         contract = batch.items[0].reply.contract
         back_s = time.monotonic()
         errors = {error.item: error for error in answer.errors}
+        again: list[Item[Waiting]] = []
         for index, (item, frame) in enumerate(
             zip(batch.items, split(contract.output_specs, answer.frame, answer.items), strict=True)
         ):
             if index and index % _ANSWERS_PER_TURN == 0:
                 await asyncio.sleep(0)
-            if item.reply.answer.done():
-                continue
             item.reply.trip.back_s, item.reply.trip.times = back_s, times
             if index in errors:
-                kind = ITEM_ERRORS.get(errors[index].code, UpstreamError)
-                item.reply.answer.set_exception(kind(errors[index].detail))
+                if self._failed(batch, item, errors[index], back_s):
+                    again.append(item)
+            elif item.reply.answer.done():
+                continue
             elif (ticket := item.reply.ticket) is not None and ticket.undecided:
                 item.reply.trip.split_s = time.monotonic()
                 ticket.when_admitted(partial(_hand_out, item.reply.answer, frame))
             else:
                 item.reply.answer.set_result(frame)
+        if again:
+            self._send_off(self.coalescer.again(again, time.monotonic()))
+
+    def _failed(self, batch: Batch[Waiting], item: Item[Waiting], error: ItemError, now: float) -> bool:
+        """R has no rows for this item: what that cost is counted, whether or not he still waits. Whether to send it again."""
+        if error.code in _OVERDUE:
+            return self._overdue(batch, item, now, shared=error.code == SetAsideError.code)
+        if error.code == WorkerCrashedError.code:
+            self._losses.count(item.place.caller, item.place.group, CRASH_S, now)
+        if not item.reply.answer.done():
+            item.reply.answer.set_exception(ITEM_ERRORS.get(error.code, UpstreamError)(error.detail))
+        return False
+
+    def _overdue(self, batch: Batch[Waiting], item: Item[Waiting], now: float, *, shared: bool) -> bool:
+        """R took far longer over this batch than over others, or over a run that others `shared`. Whether to send the item again.
+
+        Whose rows it was is known once it happens to one caller's alone; so they first go once more among their caller's only. If
+        it was them, each goes once more alone, for as long as not much of that counts: one of them may be slow by right.
+        """
+        caller, group = item.place.caller, item.place.group
+        blamed = item.overdue > 0 or (batch.of_one_caller and not shared)
+        may_go = now < item.deadline_s and item.reply.retry and not item.reply.answer.done()
+        if blamed or not may_go:  # one that cannot be asked again is kept apart from now on
+            self._losses.count(caller, group, (now - batch.left_at_s) / len(batch.items) if blamed else 0.0, now)
+        if item.reply.answer.done():
+            return False
+        if may_go and not blamed:
+            item.overdue, item.place = 1, item.reply.own_place
+            return True
+        if may_go and item.overdue < _ALONE and len(batch.items) > 1 and self._losses.has_few(caller, group, now):
+            item.overdue, item.alone = _ALONE, True
+            return True
+        item.reply.answer.set_exception(
+            DeadlineExceededError("R takes far longer over these rows than over others and was not done in time")
+        )
+        return False
 
     def _traced(self, batch: Batch[Waiting]) -> contextlib.AbstractContextManager[str | None]:
         if self._tracing is None:
@@ -266,6 +357,7 @@ class Forwarder:
         now = time.monotonic()
         retry: list[Item[Waiting]] = []
         for item in batch.items:
+            item.alone = True
             item.lost_pods |= {lost}
             elsewhere = self._pods.pods.has_other(item.reply.pods(), item.lost_pods)
             if item.reply.answer.done():

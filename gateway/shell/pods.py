@@ -27,8 +27,10 @@ from shared.catalogue import Catalogue
 from shared.deadline import DEADLINE_HEADER
 from shared.errors import (
     DeadlineExceededError,
+    OverdueError,
     OverloadedError,
     ScoregateError,
+    SetAsideError,
     UnavailableError,
     UpstreamError,
     VersionDownError,
@@ -53,7 +55,16 @@ _POLL_TIMEOUT_S = 5.0
 #: A pod that has not answered a poll for this long no longer speaks for its versions.
 _FORGET_S = 15.0
 _SAID: Mapping[str, type[ScoregateError]] = {
-    e.code: e for e in (VersionNotHereError, VersionDownError, OverloadedError, UnavailableError, DeadlineExceededError)
+    e.code: e
+    for e in (
+        VersionNotHereError,
+        VersionDownError,
+        OverloadedError,
+        UnavailableError,
+        DeadlineExceededError,
+        OverdueError,
+        SetAsideError,
+    )
 }
 
 

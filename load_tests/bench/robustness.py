@@ -3,6 +3,7 @@
     python -m load_tests.bench.robustness kills    [--seconds 60]    # a worker killed every second, then one stopped every 5 s
     python -m load_tests.bench.robustness hostile  [--seconds 5]     # a healthy model beside one that misbehaves
     python -m load_tests.bench.robustness poison   [--rounds 10]     # one bad row among 64 callers
+    python -m load_tests.bench.robustness crashers [--seconds 20]    # callers whose rows crash R again and again, same version
 
 Each starts a stack of its own, prints a table and ends with one line of JSON. Load is a share (`--share`) of what the same machine,
 asked by the same generator, answered at most just before, so the generator's own work is in the capacity. Kills: segments of 10 s
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +56,8 @@ WORKERS = 2
 SEGMENT_S = 10
 #: What the callers of the misbehaving model do together: this many at once, over and over.
 TROUBLE_AT_ONCE = 2
+#: Apps of their own whose rows crash R, so often a second each.
+CRASHERS, CRASHES_PER_S = ("all-v1", "user"), 10
 
 
 def workers_of(internal_url: str, model: str) -> list[int]:
@@ -131,15 +135,19 @@ class Target:
     internal_url: str
     headers: dict[str, str]
     store: Path
+    name: str
 
     def manifest(self, model: str) -> dict[str, Any]:
         """What was packaged."""
         found: dict[str, Any] = json.loads((self.store / manifest_key(model, "1")).read_text())
         return found
 
-    def gun(self) -> Gun:
-        """Fires at its gateway."""
-        return Gun(self.gateway_url, self.headers)
+    def gun(self, app: str | None = None) -> Gun:
+        """Fires at its gateway, as the app of that name or as the one that may do everything."""
+        if app is None:
+            return Gun(self.gateway_url, self.headers)
+        token = dev("token", "--name", self.name, "--app", app).strip()
+        return Gun(self.gateway_url, self.headers | {"Authorization": f"Bearer {token}"})
 
     def healthy(self) -> list[Shot]:
         """One request for each row of the healthy model's example, with its answer."""
@@ -198,7 +206,7 @@ def stack(models: Sequence[str], **settings: str) -> Iterator[Target]:
             token = dev("token", "--name", name).strip()
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             where = Path(unquote(urlsplit(status["store"]).path))
-            yield Target(status["gateway_url"], status["scorer_internal_url"], headers, where)
+            yield Target(status["gateway_url"], status["scorer_internal_url"], headers, where, name)
         finally:
             dev("down", "--name", name, "--remove")
 
@@ -320,6 +328,23 @@ async def poison(target: Target, rounds: int) -> dict[str, Any]:
     return result
 
 
+async def crashers(target: Target, seconds: float, act: str) -> dict[str, Any]:
+    """What 64 callers of a version get beside none, one and more whose rows crash its R, or do another `act`, again and again."""
+    good = [shot(HOSTILE, {"x": n + 0.1, "act": "none"}, repr([2 * (n + 0.1)])) for n in range(64)]
+    bad = [shot(HOSTILE, {"x": 1, "act": act}, repr([2]))]
+    result: dict[str, Any] = {"seconds": seconds, "act": act, "per_s_of_each": CRASHES_PER_S}
+    async with contextlib.AsyncExitStack() as guns:
+        gun = await guns.enter_async_context(target.gun())
+        others = [await guns.enter_async_context(target.gun(app)) for app in CRASHERS]
+        await gun.flood(good, callers=64, seconds=2)
+        for count in range(len(others) + 1):
+            fire = [o.fire(bad, rate_per_s=CRASHES_PER_S, seconds=seconds) for o in others[:count]]
+            report, *crashed = await asyncio.gather(gun.flood(good, callers=64, seconds=seconds), *fire)
+            told = sum((one.failures for one in crashed), Counter[str]())
+            result[f"beside {count}"] = report.figures() | {"the others": dict(told)}
+    return result
+
+
 def table(result: dict[str, Any]) -> str:
     """For a reader."""
     lines = [", ".join(f"{name} {value}" for name, value in result.items() if not isinstance(value, dict))]
@@ -330,12 +355,14 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure one of the three, print."""
+    """Measure one of the four, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kills", "hostile", "poison"])
-    parser.add_argument("--seconds", type=float, default=None, help="of each measurement; 60 for kills, 5 for hostile")
+    parser.add_argument("what", choices=["kills", "hostile", "poison", "crashers"])
+    parser.add_argument("--seconds", type=float, default=None, help="60 for kills, 5 for hostile, 20 for crashers")
     parser.add_argument("--share", type=float, default=None, help="of capacity; 0.8 for kills, 0.3 for hostile")
-    parser.add_argument("--act", action="append", choices=ACTS, help="hostile: only these")
+    parser.add_argument(
+        "--act", action="append", choices=ACTS, help="hostile: only these; crashers: what, signal if none"
+    )
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: its scorer ends with it
@@ -345,6 +372,9 @@ def main() -> None:
     elif given.what == "hostile":
         with stack([HEALTHY, HOSTILE], **settings()) as target:
             result = asyncio.run(hostile(target, given.seconds or 5, given.share or 0.3, given.act or ACTS))
+    elif given.what == "crashers":
+        with stack([HOSTILE], **settings()) as target:
+            result = asyncio.run(crashers(target, given.seconds or 20, (given.act or ["signal"])[0]))
     else:
         with stack([HOSTILE], **settings()) as target:
             result = asyncio.run(poison(target, given.rounds))

@@ -2,7 +2,7 @@
 
 R error: halves, down to items      (a failing item fails alone, with R's message)
 crash:   eighths, down to items     (an item that kills again alone is refused; so with a worker stopped from outside)
-hang:    each item alone            (an item that hangs alone is refused)
+hang:    none of it                 (the gateway, which knows whose rows they are, sends them apart)
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from scorer.core.calls import Call, Failure, Key, Portion, Run
 from scorer.core.effects import Answer
 from scorer.core.line import Line
-from shared.errors import DeadlineExceededError, PredictionFailedError, ScoregateError, WorkerCrashedError
+from shared.errors import (
+    DeadlineExceededError,
+    OverdueError,
+    PredictionFailedError,
+    ScoregateError,
+    SetAsideError,
+    WorkerCrashedError,
+)
 from shared.messages import ItemError
 from shared.wire import Frame, WireError, merge, split
 
@@ -53,17 +60,17 @@ class Answers:
             if call.key in self._lines:
                 self.count_waiting(call, -call.waiting_rows)
 
-    def give_up(self, call: Call) -> Answer:
-        """Its deadline has come: what there is, or a refusal of the whole."""
+    def give_up(self, call: Call, blamed: Mapping[int, ScoregateError]) -> Answer:
+        """Its deadline has come: what there is, or a refusal of the whole. `blamed`: items that R did not get done for a reason."""
         if not call.frames and not call.errors:
-            self.close(call)
-            return Answer(call, refused=DeadlineExceededError())
-        answered = {i for first, (count, _) in call.frames.items() for i in range(first, first + count)} | set(
-            call.errors
-        )
-        error = DeadlineExceededError()
+            overdue = sum(isinstance(error, OverdueError) for error in blamed.values())
+            if not blamed or overdue == len(call.items):
+                self.close(call)
+                return Answer(call, refused=OverdueError() if overdue else DeadlineExceededError())
+        answered = {i for first, (count, _) in call.frames.items() for i in range(first, first + count)}
         for index in range(len(call.items)):
-            if index not in answered:
+            if index not in answered and index not in call.errors:
+                error = blamed.get(index) or DeadlineExceededError()
                 call.errors[index] = ItemError(index, error.code, error.detail)
         return self._finish(call)
 
@@ -106,7 +113,8 @@ class Answers:
             return []
         if portion.start is not None:
             self._drop_pieces(portion)
-        call.errors[portion.first] = ItemError(portion.first, error.code, error.detail)
+        for index in range(portion.first, portion.first + portion.count):
+            call.errors[index] = ItemError(index, error.code, error.detail)
         return [] if call.missing else [self._finish(call)]
 
     def _drop_pieces(self, failed: Portion) -> None:
@@ -153,11 +161,13 @@ class Answers:
 
     def retry_apart(self, line: Line, run: Run, *, hung: bool, outside: bool) -> list[Answer]:
         """The worker is gone with the run: `hung`, it was killed for taking too long; `outside`: most likely by another hand."""
+        if hung:
+            error = OverdueError() if len({portion.call for portion in run.portions}) == 1 else SetAsideError()
+            return [answer for portion in run.portions for answer in self._fail(portion, error)]
         if run.items == 1:
             portion = run.portions[0]
             portion.kills += 1
-            if hung:
-                return self._fail(portion, DeadlineExceededError("these rows take longer than a prediction may"))
+            portion.killed_alone = True
             if not line.retry:
                 return self._fail(portion, WorkerCrashedError("R crashed while it scored these rows"))
             if portion.kills > (_OUTSIDE_KILLS if outside else 1):
@@ -169,7 +179,7 @@ class Answers:
         for portion in singles:
             portion.kills += 1
         # A run costs far more than its rows: what a hundred items did in one run they must not do again in a hundred, when
-        # it was the worker that somebody killed. Two steps down to the item, and a hang in one only.
-        size = 1 if hung else math.ceil(len(singles) / _CRASH_PARTS)
+        # it was the worker that somebody killed. Two steps down to the item.
+        size = math.ceil(len(singles) / _CRASH_PARTS)
         self._again(line, [singles[i : i + size] for i in range(0, len(singles), max(1, size))])
         return []

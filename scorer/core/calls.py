@@ -55,6 +55,7 @@ class Portion:
     count: int
     frame: Frame
     kills: int = 0
+    killed_alone: bool = False  # one of those was in a run of its own
     start: int | None = None
 
 

@@ -33,6 +33,7 @@ class Line:
     apart: deque[tuple[Portion, ...]] = field(default_factory=deque)  # runs to repeat in smaller parts, first
     large: deque[Portion] = field(default_factory=deque)  # pieces of calls that were cut
     after_piece: bool = False  # the last run was one: another call's turn
+    after_apart: bool = False
     loaded_bytes: float = 0.0  # what the model takes, which workers share
     growth_bytes: float = math.inf  # private memory a worker may have beyond one that is warm
     forked_bytes: float = 0.0  # what a new one has
@@ -65,6 +66,10 @@ class Line:
         waiting = [queue[0].call.arrived_s for queue in (self.waiting, self.large) if self.has_work() and queue]
         return max(0.0, now - min(waiting)) if waiting else 0.0
 
+    @staticmethod
+    def _is_clear(part: tuple[Portion, ...]) -> bool:
+        return not any(portion.kills for portion in part)
+
     @property
     def short_rows(self) -> int:
         """Rows of a piece that lasts twice a call's fixed cost."""
@@ -86,14 +91,19 @@ class Line:
             pieces = max(pieces, math.ceil(sum(piece.frame.rows for piece in self.large) / self.short_rows))
         return self.cost.predict_s(self.waiting_rows, max(1, runs, pieces))
 
-    def take(self, max_run_rows: int, *, large: bool, short: bool = False) -> tuple[tuple[Portion, ...], bool]:
+    def take(
+        self, max_run_rows: int, *, large: bool, short: bool = False, suspect: bool = True
+    ) -> tuple[tuple[Portion, ...], bool]:
         """The next run, and whether it is a piece: a part to repeat, what waits, as much as may go together, or a piece.
 
-        `can_start` was true. A piece only in turn with what waits beside it; `short`: one of at most `short_rows`, so that a small
-        call, which pays the fixed cost too, takes about three times its own time.
+        `can_start` was true. A part to repeat only in turn with what waits beside it, and, where it has ended a worker, only if a
+        `suspect` may run now: rows that end workers must not keep others from them. A piece only in turn, too; `short`: one of at
+        most `short_rows`, so that a small call, which pays the fixed cost too, takes about three times its own time.
         """
-        if self.apart:
+        if self.apart and not (self.waiting and (self.after_apart or not (suspect or self._is_clear(self.apart[0])))):
+            self.after_apart = True
             return tuple(p for p in self.apart.popleft() if p.call.open), False
+        self.after_apart = False
         if self.large and large and not (self.waiting and self.after_piece):
             self.after_piece = True
             if short:

@@ -5,12 +5,13 @@
                  └────────────┘ in smaller parts (`answers`)
 
 Rules kept here and in the modules it puts together: at most `slots` predictions at once, but those that take far longer than
-expected hold slots of their own version only and leave the processor to others who want it, so that one which loops does not take
-the pod from the others until it is killed; short runs of another version pass long ones up to its fair share of the slots
-(`slots`); a worker is busy from the moment it is chosen, and may be sent its next run before that ends (`ahead`); waiting calls of
-one batchable version go together up to `max_run_rows` (`line`); versions share the slots by time used; the queue is bounded in rows
-and bytes, and by what can still be done before a call's deadline (`waiting_room`); each version keeps one worker, grows while work
-waits, and idle ones go (`staffing`). At a call's deadline it is answered and the run goes on: only `max_predict_s` ends a worker.
+expected hold none, of one version as many as there are slots, and leave the processor to others who want it, so that one which
+loops does not take the pod from the others until it is killed; and where that loses nothing it is killed before (`hangs`). Short
+runs of another version pass long ones up to its fair share of the slots (`slots`); a worker is busy from the moment it is chosen,
+and may be sent its next run before that ends (`ahead`); waiting calls of one batchable version go together up to `max_run_rows`
+(`line`); versions share the slots by time used; the queue is bounded in rows and bytes, and by what can still be done before a
+call's deadline (`waiting_room`); each version keeps one worker, grows while work waits, and idle ones go (`staffing`). At a call's
+deadline it is answered and the run goes on.
 
 A version whose workers die before they have answered anything, five in a row, is down (`upkeep`): calls are refused, those
 that wait too, and one worker is tried now and then.
@@ -22,6 +23,7 @@ has grown or run often is replaced, the new one first (`renewal`).
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from scorer.core.ahead import Ahead
@@ -29,6 +31,7 @@ from scorer.core.answers import Answers
 from scorer.core.calls import Call, Failure, Key, Portion, Run
 from scorer.core.demand import Demand
 from scorer.core.effects import ORDERLY, Answer, Cause, Down, Effect, Send, Up, Yield
+from scorer.core.hangs import Hangs
 from scorer.core.limits import PoolLimits
 from scorer.core.line import Line
 from scorer.core.pieces import pieces
@@ -42,9 +45,12 @@ from scorer.core.worker_table import Worker, WorkerTable
 from shared.cost import Cost
 from shared.errors import (
     DeadlineExceededError,
+    OverdueError,
+    ScoregateError,
     UnavailableError,
     VersionDownError,
     VersionNotHereError,
+    WorkerCrashedError,
 )
 from shared.messages import ALONE
 from shared.signature import Signature
@@ -71,6 +77,7 @@ class Pool:
         self._renewal = Renewal(limits, self.lines, self._table)
         self._staffing = Staffing(limits, self.lines, self._table, self._slots)
         self._ahead = Ahead(limits, self.lines, self._table, self._slots)
+        self._hangs = Hangs(limits, self.lines, self._table, self._slots)
 
     # versions
 
@@ -156,9 +163,9 @@ class Pool:
         self._answers.close(call)
         return self._plan(now)
 
-    def expire(self, call: Call) -> list[Effect]:
+    def expire(self, call: Call, now: float) -> list[Effect]:
         """The call's deadline has come: answer it, with what there is or as a whole. Repeats change nothing."""
-        return [self._answers.give_up(call)] if call.open else []
+        return [self._answers.give_up(call, self._blamed(call, now))] if call.open else []
 
     def shut(self, now: float) -> list[Effect]:
         """Answer every call that is still open: the pod goes. Nothing is begun any more, no worker ordered."""
@@ -298,8 +305,10 @@ class Pool:
         for worker in list(self.workers.values()):
             effects += self._renewal.measure(worker, now)
         self._ahead.overtake(now)
-        for worker in self._slots.overdue(now):
-            if not worker.yields and self._others_want(worker.key, now):
+        for worker in self._hangs.look(now):
+            effects += self.end_worker(worker.number, Cause.HUNG, now)
+        for worker in self._table.busy():
+            if not worker.yields and self._slots.is_overdue(worker, now) and self._others_want(worker.key, now):
                 worker.yields = True
                 effects.append(Yield(worker.number))
         for line in self.lines.values():
@@ -369,11 +378,27 @@ class Pool:
         effects += self._staffing.grow(now)
         return effects + self._staffing.clear(now)
 
+    def _blamed(self, call: Call, now: float) -> dict[int, ScoregateError]:
+        """Items of the call that R takes far too long over just now, and those that ended a worker alone."""
+        blamed: dict[int, ScoregateError] = {}
+        for worker in self._table.busy():
+            if worker.run is not None and not worker.run.large and self._slots.is_overdue(worker, now, 0.0):
+                for portion in worker.run.portions:
+                    if portion.call is call:
+                        blamed |= dict.fromkeys(range(portion.first, portion.first + portion.count), OverdueError())
+        if (line := self.lines.get(call.key)) is not None:
+            for portion in itertools.chain.from_iterable(line.apart):
+                if portion.call is call and portion.killed_alone:
+                    blamed[portion.first] = WorkerCrashedError("R crashed while it scored these rows")
+        return blamed
+
     def _others_want(self, key: Key, now: float) -> bool:
-        """Whether a core is of use to another version: it has work, or had some a moment ago."""
-        others = [worker for worker in self.workers.values() if worker.key != key]
+        """Whether a core is of use to another version, or to other runs of this one: it has work, or had some a moment ago."""
+        others = [
+            worker for worker in self.workers.values() if worker.key != key or not self._slots.is_overdue(worker, now)
+        ]
         works = any(w.run is not None or (w.runs and now - w.since_s < _A_MOMENT_S) for w in others)
-        return works or any(line.key != key and line.has_work() for line in self.lines.values())
+        return works or any(line.has_work() for line in self.lines.values())
 
     def _assign_waiting(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -395,7 +420,8 @@ class Pool:
 
     def _assign(self, line: Line, worker: Worker, now: float, *, large: bool) -> Send:
         short = self._slots.shorten(now, self._slots.free(line.key, now))
-        portions, is_large = line.take(self.limits.max_run_rows, large=large, short=short)
+        suspects = any(p.kills for w in self._table.busy() if w.run is not None for p in w.run.portions)
+        portions, is_large = line.take(self.limits.max_run_rows, large=large, short=short, suspect=not suspects)
         run = Run(line.key, portions, merge([portion.frame for portion in portions]), now, is_large)
         worker.run = run
         worker.become(WorkerState.BUSY, now)

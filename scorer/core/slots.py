@@ -37,10 +37,10 @@ class Slots:
         return self._limits.large_workers >= self._limits.slots and self.shorten(now)
 
     def free(self, key: Key, now: float) -> int:
-        """Slots that this version may take now: what others' overdue runs hold is not lost to it, and, if its next run is
-        short, what others' long runs hold beyond their share is not either."""
-        busy = [w for w in self._workers.busy() if w.key == key or not self._overdue(w, now)]
-        free = self._limits.slots - len(busy)
+        """Slots that this version may take now: what overdue runs hold is not lost to it, of its own as many as there are slots;
+        and, if its next run is short, what others' long runs hold beyond their share is not either."""
+        busy = [w for w in self._workers.busy() if not self.is_overdue(w, now)]
+        free = self._limits.slots - len(busy) - max(0, self.own_overdue(key, now) - self._limits.slots)
         if free > 0 or not self._next_is_short(key):
             return free
         own = sum(w.key == key for w in busy)
@@ -58,14 +58,15 @@ class Slots:
         """Predicted seconds until the worker's run ends; 0 if it should have."""
         return 0.0 if worker.run is None else max(0.0, worker.run.started_s + self._expected_s(worker.run) - now)
 
-    def overdue(self, now: float) -> list[Worker]:
-        """Those whose run takes far longer than was expected."""
-        return [worker for worker in self._workers.busy() if self._overdue(worker, now)]
-
-    def _overdue(self, worker: Worker, now: float) -> bool:
+    def is_overdue(self, worker: Worker, now: float, least_s: float = _OVERDUE_S) -> bool:
+        """Whether its run takes far longer than was expected, and `least_s`."""
         if worker.run is None:
             return False
-        return now - worker.run.started_s > max(_OVERDUE_S, _OVERDUE_TIMES * self._expected_s(worker.run))
+        return now - worker.run.started_s > max(least_s, _OVERDUE_TIMES * self._expected_s(worker.run))
+
+    def own_overdue(self, key: Key, now: float) -> int:
+        """How many of a version's runs are overdue."""
+        return sum(worker.key == key and self.is_overdue(worker, now) for worker in self._workers.busy())
 
     def _next_is_short(self, key: Key) -> bool:
         line = self._lines[key]

@@ -32,13 +32,14 @@ class Staffing:
             pieces = min(len(line.large), self._slots.room_for_pieces()) if line.large else 0
             runs = len(line.apart) + len(line.waiting) + pieces if line.has_work() else 0
             wanted = min(runs, self._slots.free(line.key, now)) - starting - idle
-            wanted = min(wanted, self._limits.slots - len(own))
+            overdue = min(self._slots.own_overdue(line.key, now), self._limits.slots)
+            wanted = min(wanted, self._limits.slots + overdue - len(own))
             if not own and not (line.leaving and not runs):
                 wanted = max(wanted, 1)
             if wanted <= 0 or now < line.upkeep.fork_at_s:
                 continue
             for _ in range(wanted):
-                if own and not self._room_for_extra(line, now, effects):
+                if own and not self._room_for_extra(line, overdue, now, effects):
                     break
                 fork = self._workers.order(line.key, now)
                 own.append(self._workers.rows[fork.worker])
@@ -48,13 +49,14 @@ class Staffing:
     def _has_one(self, key: Key, now: float) -> bool:
         return any(worker.key == key and worker.may_serve(now) for worker in self._workers.rows.values())
 
-    def _room_for_extra(self, line: Line, now: float, effects: list[Effect]) -> bool:
-        """Workers beyond each version's first are at most `slots`; the one idle longest elsewhere makes room."""
+    def _room_for_extra(self, line: Line, overdue: int, now: float, effects: list[Effect]) -> bool:
+        """Workers beyond each version's first are at most `slots`, and those that are `overdue`; the one idle longest elsewhere
+        makes room."""
         live: dict[Key, list[Worker]] = {}
         for worker in self._workers.rows.values():
             if worker.state is not WorkerState.ENDING:
                 live.setdefault(worker.key, []).append(worker)
-        if sum(len(workers) - 1 for workers in live.values()) < self._limits.slots:
+        if sum(len(workers) - 1 for workers in live.values()) < self._limits.slots + overdue:
             return True
         spare = [
             worker

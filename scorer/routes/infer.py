@@ -163,7 +163,7 @@ class Infer:
             return answer
         loop, workers = asyncio.get_running_loop(), self._workers
         deadline = loop.call_later(
-            call.deadline_s - time.monotonic(), lambda: workers.perform(workers.pool.expire(call))
+            call.deadline_s - time.monotonic(), lambda: workers.perform(workers.pool.expire(call, time.monotonic()))
         )
         watching: list[asyncio.Task[None]] = []
 

@@ -23,6 +23,7 @@ SETTINGS = {
     "SCORER_PREDICT_GRACE_S": str(GRACE_S),
     "SCORER_PING_S": "0.5",
     "SCORER_WORKER_FILE_MIB": "16",
+    "GATEWAY_LOST_R_S": "3600",  # these tests ask for trouble and for good as one caller
 }
 
 

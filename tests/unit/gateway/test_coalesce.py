@@ -281,6 +281,8 @@ def test_items_of_a_lost_batch_leave_first_and_alone() -> None:
     c.offer(item("c"))
     (lost,) = c.away
     lost.items.append(item("b"))
+    for one in lost.items:
+        one.alone = True
     assert c.coalescer.again(lost.items, 0) == []
     assert c.back() == [["a"]]
     assert c.back() == [["b"]]
@@ -343,20 +345,49 @@ def test_a_batch_lives_as_long_as_its_latest_caller() -> None:
     assert Batch("m", [item("a", deadline_s=1), item("b", deadline_s=9)], 0).deadline_s == 9
 
 
+def test_a_batch_that_is_away_for_far_longer_than_others_holds_no_slot_but_not_more_than_there_are() -> None:
+    c = Running()
+    for number in range(3):
+        c.offer(item(f"{number}", deadline_s=999))
+    assert c.coalescer.tick(0.4) == [], "as long as it is none of those"
+    [second] = c.coalescer.tick(0.5)
+    assert ([one.reply for one in second.items], c.coalescer.away) == (["1", "2"], 1)
+    c.offer(item("3", deadline_s=999))
+    assert c.coalescer.tick(5.0) == [], "one of one slot"
+    [first, *_] = c.away
+    assert c.coalescer.finish(first, 6.0, answered=False) == []
+    [third] = c.coalescer.tick(6.1)
+    assert [one.reply for one in third.items] == ["3"]
+    assert [c.coalescer.finish(batch, 7.0) for batch in (second, third)] == [[], []]
+    assert c.coalescer.away == 0
+
+
+def test_one_that_takes_as_long_as_others_do_holds_its_slot() -> None:
+    c = Running()
+    c.offer(item("a", deadline_s=999))
+    c.back(1.0)
+    c.offer(item("b", deadline_s=999), now=2.0)
+    c.offer(item("c", deadline_s=999), now=2.0)
+    assert c.coalescer.tick(2.0 + 7.9) == []
+    assert len(c.coalescer.tick(2.0 + 8.0)) == 1
+
+
 def test_demand_is_the_predicted_work_that_waits_and_fades_when_it_is_done() -> None:
     c = Running(max_batch_rows=4)
     c.offer(item("x", deadline_s=999))
     for _ in range(20):
         c.coalescer.learn("g", 4, 0.5)
+    c.coalescer.finish(c.away.pop(), 100.0)
+    c.offer(item("y", deadline_s=999), now=100.0)
     for number in range(8):
-        c.offer(item(f"{number}", deadline_s=999))
-    for quarter in range(400):
+        c.offer(item(f"{number}", deadline_s=999), now=100.0)
+    for quarter in range(400, 800):
         c.coalescer.tick(quarter / 4)
     ((group, seconds),) = c.coalescer.demand()
     assert (group, round(seconds, 1)) == ("g", 1.0)  # two batches of half a second
     while c.away:
-        c.back(100)
-    for quarter in range(400, 800):
+        c.back(200)
+    for quarter in range(800, 1200):
         c.coalescer.tick(quarter / 4)
     ((_, seconds),) = c.coalescer.demand()
     assert seconds < 0.01

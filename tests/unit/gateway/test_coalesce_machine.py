@@ -122,6 +122,8 @@ class Machine(RuleBasedStateMachine):
         for item in batch.items:
             item.lost_pods |= {"pod"}
             item.reply.answers += item not in again
+        for item in again:
+            item.alone = True
         if again:
             self.left(self.coalescer.again(again, self.now))
         self.left(self.coalescer.finish(batch, self.now, answered=False))
@@ -137,14 +139,16 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.01, 1.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.coalescer.tick(self.now)
+        self.left(self.coalescer.tick(self.now))
 
     @invariant()
     def counts_hold(self) -> None:
         waiting = [item for item in self.items if item.waiting]
         assert waiting_items(self.coalescer) == len(waiting)
         assert self.coalescer.waiting_rows == sum(item.frame.rows for item in waiting)
-        assert self.coalescer.away == len(self.away)
+        assert self.coalescer.away == sum(not batch.overdue for batch in self.away)
+        for model in MODELS:
+            assert sum(batch.overdue and batch.group == model for batch in self.away) <= SLOTS
         assert self.coalescer.waiting_rows <= ROOM + 8 * SLOTS  # what was lost comes back on top
 
     @invariant()

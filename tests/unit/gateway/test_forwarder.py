@@ -11,6 +11,7 @@ import pytest
 
 from gateway.core.coalesce import Coalescer, Item, Place
 from gateway.core.contract import compile_contract
+from gateway.core.losses import Losses
 from gateway.core.pods import Pod, Pods
 from gateway.shell.coalesce import Forwarder, Waiting
 from gateway.shell.pods import PodClient
@@ -55,10 +56,12 @@ async def score(pods: SayingPods) -> Frame:
         Coalescer(slots=4, max_batch_rows=64, max_waiting_rows=100),
         lambda *_: None,
         lambda: None,
+        Losses(6.0),
     )
     answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-    waiting = Waiting(CONTRACT, lambda: frozenset(pods.says), "request", answer, retry=True)
-    return await forwarder.score(Item(Place("m", "g"), ROW, time.monotonic() + 10, waiting))
+    place = Place("m", "g")
+    waiting = Waiting(CONTRACT, lambda: frozenset(pods.says), "request", answer, retry=True, own_place=place)
+    return await forwarder.score(Item(place, ROW, time.monotonic() + 10, waiting))
 
 
 @pytest.mark.parametrize("error", [VersionNotHereError(), VersionDownError("its workers do not stay up: 5 x SIGABRT")])

@@ -14,20 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.coalesce import Coalescer, Item, Place
+from gateway.core.losses import Losses
 from gateway.core.pods import Pod, Pods
 from gateway.shell.body import ClientDisconnectedError
 from gateway.shell.coalesce import _EXPIRE_EVERY_S, Forwarder, Waiting
 from gateway.shell.pods import NoAnswerError
 from shared.errors import (
     DeadlineExceededError,
+    OverdueError,
     OverloadedError,
     PredictionFailedError,
     ScoregateError,
+    TooManyRequestsError,
     UnavailableError,
     UpstreamError,
     VersionNotHereError,
+    WorkerCrashedError,
 )
-from shared.messages import Answer, ItemError
+from shared.messages import ALONE, Answer, ItemError
 from shared.signature import Field, Type
 from shared.stages import Times
 from shared.wire import Frame
@@ -36,7 +40,10 @@ from tests.unit.gateway.test_coalesce import waiting_items
 
 X = contract((Field(name="x", type=Type.DOUBLE),))
 #: What a pod may do with a batch; "fail" does not score the first item.
-FATES = ("double", "double", "double", "fail", "fail all", "lose", "not here", "full", "nonsense", "bug", "hang")
+FATES = (
+    "double", "double", "double", "fail", "fail all", "lose", "not here", "full", "nonsense", "bug", "crash", "overdue",
+    "all overdue", "set aside", "late", "hang",
+)  # fmt: skip
 
 
 def numbers(frame: Frame) -> list[float]:
@@ -51,6 +58,7 @@ class FakePods:
         self.pods.keep(addresses)
         self.fates = list(fates)
         self.sent: list[list[int]] = []
+        self.shares: list[str] = []
         self.turns = 1
 
     def slots(self, having: frozenset[str] | None = None) -> int:
@@ -65,9 +73,13 @@ class FakePods:
         _outputs: Any,
         frame: Frame,
         items: Sequence[int],
-        *_: Any,
+        _timeout_ms: int,
+        _request_id: str,
+        share: str,
+        _traceparent: str | None,
     ) -> tuple[Answer, Times]:
         self.sent.append(list(items))
+        self.shares.append(share)
         self.pods.started(pod, frame.rows)
         try:
             for _turn in range(self.turns):
@@ -86,15 +98,21 @@ class FakePods:
         if fate == "bug":
             raise RuntimeError("bug")
         refusals: dict[str, type[ScoregateError]] = {
-            "not here": VersionNotHereError, "full": OverloadedError, "nonsense": UpstreamError,
+            "not here": VersionNotHereError, "full": OverloadedError, "nonsense": UpstreamError, "late": OverdueError,
         }  # fmt: skip
         if fate in refusals:
             raise refusals[fate](retry_after_ms=7)
-        failed = {"fail": items[:1], "fail all": items}.get(fate, [])
+        code = {
+            "crash": "worker_crashed",
+            "overdue": "overdue",
+            "all overdue": "overdue",
+            "set aside": "set_aside",
+        }.get(fate)
+        failed = [] if fate == "double" else items[:1] if fate in {"fail", "crash", "overdue"} else items
         skip = sum(failed)
         doubled = array("d", [2 * x for x in numbers(frame)[skip:]]).tobytes()
         sizes = [0] * len(failed) + list(items[len(failed) :])
-        errors = tuple(ItemError(n, "prediction_failed", "R says no") for n in range(len(failed)))
+        errors = tuple(ItemError(n, code or "prediction_failed", "R says no") for n in range(len(failed)))
         return Answer(model, version, Frame(frame.rows - skip, (doubled,)), sizes, errors), Times(0.001, 0.002)
 
 
@@ -108,16 +126,16 @@ class Outcome:
 
 def forwarder(pods: FakePods, on_batch: Any = lambda *_: None, on_departed: Any = lambda: None) -> Forwarder:
     coalescer: Coalescer[Waiting] = Coalescer(slots=1, max_batch_rows=4, max_waiting_rows=100)
-    return Forwarder(pods, coalescer, on_batch, on_departed)  # type: ignore[arg-type]
+    return Forwarder(pods, coalescer, on_batch, on_departed, Losses(6.0))  # type: ignore[arg-type]
 
 
 def item(
     rows: Sequence[float], *, lasts_s: float = 30.0, retry: bool = True, alone: bool = False, caller: str = "c"
 ) -> Item[Waiting]:
-    place = Place("lane", ("m", "1"), caller, alone)
+    place, own = Place("lane", ("m", "1"), caller, alone), Place(("lane", caller), ("m", "1"), caller, alone, caller)
     frame = Frame(len(rows), (array("d", rows).tobytes(),))
     answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-    return Item(place, frame, time.monotonic() + lasts_s, Waiting(X, lambda: frozenset("ab"), "id", answer, retry))
+    return Item(place, frame, time.monotonic() + lasts_s, Waiting(X, lambda: frozenset("ab"), "id", answer, retry, own))
 
 
 async def ask(at_work: Forwarder, outcome: Outcome, **more: Any) -> None:
@@ -265,7 +283,7 @@ async def test_a_lost_batch_is_sent_again_elsewhere_each_item_alone() -> None:
 async def test_all_that_a_pod_held_when_it_died_is_scored_elsewhere() -> None:
     pods = FakePods(fates=["lose"])
     coalescer: Coalescer[Waiting] = Coalescer(slots=1, max_batch_rows=500, max_waiting_rows=1000)
-    at_work = Forwarder(pods, coalescer, lambda *_: None, lambda: None)  # type: ignore[arg-type]
+    at_work = Forwarder(pods, coalescer, lambda *_: None, lambda: None, Losses(6.0))  # type: ignore[arg-type]
     outcomes = [Outcome([float(n)]) for n in range(500)]
     await asyncio.gather(*(ask(at_work, outcome) for outcome in outcomes))
     assert len(pods.sent[0]) == 500
@@ -316,7 +334,7 @@ async def test_closing_answers_all_that_is_away_or_waits() -> None:
 async def test_closing_answers_any_number_that_wait_to_leave_alone() -> None:
     pods = FakePods(["hang", "hang"])
     coalescer: Coalescer[Waiting] = Coalescer(slots=1, max_batch_rows=4, max_waiting_rows=10_000)
-    at_work = Forwarder(pods, coalescer, lambda *_: None, lambda: None)  # type: ignore[arg-type]
+    at_work = Forwarder(pods, coalescer, lambda *_: None, lambda: None, Losses(6.0))  # type: ignore[arg-type]
     outcomes = [Outcome([float(n)]) for n in range(1500)]
     tasks = [asyncio.create_task(ask(at_work, outcome, alone=True)) for outcome in outcomes]
     await asyncio.sleep(0)
@@ -324,6 +342,76 @@ async def test_closing_answers_any_number_that_wait_to_leave_alone() -> None:
     async with asyncio.timeout(20):
         await asyncio.gather(*tasks)
     assert all(isinstance(outcome.got, UnavailableError) for outcome in outcomes)
+    assert is_idle(at_work)
+
+
+async def test_rows_of_several_callers_among_which_one_hangs_go_again_by_caller_and_nobody_is_blamed() -> None:
+    pods = FakePods(["all overdue"])
+    at_work = forwarder(pods)
+    outcomes = [Outcome([float(n)]) for n in range(4)]
+    callers = ("p", "q", "p", "p")
+    await asyncio.gather(*(ask(at_work, one, caller=who) for one, who in zip(outcomes, callers, strict=True)))
+    assert [outcome.got for outcome in outcomes] == [[2.0 * n] for n in range(4)]
+    assert pods.sent == [[1, 1, 1, 1], [1, 1, 1], [1]]
+    assert pods.shares == ["", "p", "q"]
+    assert not at_work._losses
+
+
+@pytest.mark.parametrize("fate", ["set aside", "all overdue"])
+async def test_rows_that_hang_among_their_callers_own_go_alone_and_are_his_loss(fate: str) -> None:
+    pods = FakePods(["all overdue", fate])
+    at_work = forwarder(pods)
+    outcomes = [Outcome([float(n)]) for n in range(4)]
+    callers = ("p", "q", "p", "q")
+    await asyncio.gather(*(ask(at_work, one, caller=who) for one, who in zip(outcomes, callers, strict=True)))
+    assert [outcome.got for outcome in outcomes] == [[2.0 * n] for n in range(4)]
+    assert pods.sent == [[1, 1, 1, 1], [1, 1], [1, 1], [1], [1]]
+    assert sorted(pods.shares) == ["", ALONE, ALONE, "p", "q"]
+    assert at_work._losses.is_apart("p", ("m", "1"), time.monotonic())
+    assert not at_work._losses.is_apart("q", ("m", "1"), time.monotonic())
+
+
+async def test_a_row_that_hangs_alone_is_told_so_before_its_deadline() -> None:
+    outcome = Outcome([1.0])
+    await ask(forwarder(FakePods(["late"])), outcome)
+    assert isinstance(outcome.got, DeadlineExceededError)
+    assert (outcome.got.status, outcome.got.reason) == (504, "deadline_exceeded")
+
+
+async def test_what_may_not_be_scored_twice_is_not_though_others_hung() -> None:
+    pods = FakePods(["set aside"])
+    outcome = Outcome([1.0])
+    await ask(forwarder(pods), outcome, retry=False)
+    assert isinstance(outcome.got, DeadlineExceededError)
+    assert len(pods.sent) == 1
+
+
+async def test_a_caller_whose_rows_crash_r_again_and_again_is_refused_and_others_are_not() -> None:
+    pods = FakePods(["crash"] * 30)
+    at_work = forwarder(pods)
+    outcomes = [Outcome([1.0]) for _ in range(30)]
+    for outcome in outcomes:
+        await ask(at_work, outcome, caller="p")
+    codes = [one.got.reason for one in outcomes if isinstance(one.got, ScoregateError)]
+    crashed = codes.count("worker_crashed")
+    assert 24 <= crashed <= 26
+    assert codes == ["worker_crashed"] * crashed + ["harmful_rows"] * (30 - crashed)
+    pods.fates.clear()
+    other = Outcome([1.0])
+    with pytest.raises(TooManyRequestsError):
+        at_work.check(Place("lane", ("m", "1"), "p"), time.monotonic() + 10)
+    await ask(at_work, other, caller="q")
+    assert other.got == [2.0]
+    assert len(pods.sent) == crashed + 1
+
+
+async def test_what_was_let_in_before_it_was_known_is_refused_too() -> None:
+    pods = FakePods(["crash"] * 50)
+    at_work = forwarder(pods)
+    outcomes = [Outcome([1.0]) for _ in range(50)]
+    await asyncio.gather(*(ask(at_work, one, caller="p", alone=True) for one in outcomes))
+    assert {type(one.got) for one in outcomes} == {WorkerCrashedError, TooManyRequestsError}
+    assert 24 <= len(pods.sent) <= 30
     assert is_idle(at_work)
 
 

@@ -133,7 +133,7 @@ def test_every_class_of_error_is_in_the_reference_with_its_status() -> None:
     for cls in error_classes():
         if cls is errors.UnauthenticatedError:  # its code is always a reason; the table says both
             assert re.search(r"^\| 401 \| .*`unauthenticated`", page, re.MULTILINE)
-        elif issubclass(cls, errors.VersionNotHereError):  # between the services
+        elif issubclass(cls, errors.VersionNotHereError | errors.OverdueError):  # between the services
             assert f"`{cls.code}` ({cls.status})" in page
         else:
             assert (str(cls.status), f"`{cls.code}`") in table, cls

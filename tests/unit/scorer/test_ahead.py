@@ -190,7 +190,7 @@ def test_a_caller_that_left_before_its_run_began_is_not_counted_twice() -> None:
     assert pod.pool.late == 1
 
 
-def test_a_hung_run_is_refused_and_the_one_behind_it_is_answered() -> None:
+def test_a_hung_run_is_overdue_and_the_one_behind_it_is_answered() -> None:
     pod = full()
     behind = pod.call(1.0)
     pod.do(pod.pool.end_worker(1, Cause.HUNG, pod.now))
@@ -198,5 +198,5 @@ def test_a_hung_run_is_refused_and_the_one_behind_it_is_answered() -> None:
     answers = {answer.call: answer for answer in pod.answers}
     assert not answers[behind].errors
     [hung] = [answer for call, answer in answers.items() if call is not behind]
-    assert [error.code for error in hung.errors] == ["deadline_exceeded"]
+    assert [error.code for error in hung.errors] == ["overdue"]
     assert PredictionFailedError.code not in {error.code for error in hung.errors}

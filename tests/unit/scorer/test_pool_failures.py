@@ -130,7 +130,7 @@ def test_rows_that_must_not_be_scored_twice_are_refused_after_the_first_crash() 
     assert [(e.item, e.code) for e in answer.errors] == [(0, "worker_crashed")]
 
 
-def test_an_item_that_hangs_alone_is_refused_without_another_try() -> None:
+def test_an_item_that_hangs_alone_is_overdue_without_another_try() -> None:
     pod = Pod(slots=1)
     pod.start()
     pod.call(1.0, within_s=1000)
@@ -140,7 +140,7 @@ def test_an_item_that_hangs_alone_is_refused_without_another_try() -> None:
     assert pod.ended == [worker], "ending it again changes nothing"
     pod.settle()
     [answer] = pod.answers
-    assert [e.code for e in answer.errors] == ["deadline_exceeded"]
+    assert [e.code for e in answer.errors] == ["overdue"]
 
 
 def test_an_item_whose_worker_hangs_in_its_crash_is_refused_as_one_that_crashes() -> None:

@@ -20,12 +20,12 @@ def test_at_its_deadline_a_call_is_answered_and_the_run_goes_on() -> None:
     pod.start()
     late, patient = pod.call(1.0, within_s=1), None
     patient = pod.call(2.0, within_s=100)
-    pod.now += 1
-    pod.do(pod.pool.expire(late))
-    pod.do(pod.pool.expire(late))
+    pod.now += 0.01
+    pod.do(pod.pool.expire(late, pod.now))
+    pod.do(pod.pool.expire(late, pod.now))
     [answer] = pod.answers
     assert isinstance(answer.refused, DeadlineExceededError)
-    assert not pod.ended, "no caller can kill a worker"
+    assert not pod.ended, "no caller's patience ends a worker"
     pod.settle()
     assert pod.pool.late == 1
     assert [a.call for a in pod.answers] == [late, patient]
@@ -36,7 +36,7 @@ def test_at_the_deadline_items_that_have_their_answer_keep_it() -> None:
     pod.start()
     call = pod.call(1.0, 2.0, items=[1, 1])
     pod.finish(next(iter(pod.running)))
-    pod.do(pod.pool.expire(call))
+    pod.do(pod.pool.expire(call, pod.now))
     [answer] = pod.answers
     assert answer.sizes == (1, 0)
     assert [(e.item, e.code) for e in answer.errors] == [(1, "deadline_exceeded")]
