@@ -33,6 +33,7 @@ class Lost:
     seconds: float = 0.0
     at_s: float = 0.0  # as of when
     last_s: float = 0.0  # when it lost last
+    is_suspect: bool = True  # nothing was lost yet for certain
     in_flight: int = 0
 
 
@@ -49,14 +50,21 @@ class Losses:
         return len(self._lost)
 
     def count(self, caller: Hashable, group: Hashable, seconds: float, now: float) -> None:
-        """Rows of this caller cost so many seconds of R; 0: they may have. At most `MAX_CALLERS` are remembered."""
+        """Rows of this caller cost so many seconds of R; 0: they may have, until `clear`. At most `MAX_CALLERS` are remembered."""
         lost = self._lost.setdefault((caller, group), Lost(at_s=now))
         self._leak(lost, now)
         lost.seconds = min(MOST * self._allowed_s, lost.seconds + seconds)
         lost.last_s = now
+        lost.is_suspect = lost.is_suspect and not seconds
         self._lost.move_to_end((caller, group))
         while len(self._lost) > MAX_CALLERS:
             self._lost.popitem(last=False)
+
+    def clear(self, caller: Hashable, group: Hashable) -> None:
+        """Rows of this caller alone were scored as fast as others: it is no suspect any more, if it was no more than that."""
+        lost = self._lost.get((caller, group))
+        if lost is not None and lost.is_suspect:
+            del self._lost[caller, group]
 
     def is_apart(self, caller: Hashable, group: Hashable, now: float) -> bool:
         """Whether its rows had better share a run with nobody else's."""

@@ -310,6 +310,8 @@ class Forwarder:
                 item.reply.answer.set_result(frame)
         if again:
             self._send_off(self.coalescer.again(again, time.monotonic()))
+        elif self._losses and not errors and batch.of_one_caller:
+            self._losses.clear(batch.items[0].place.caller, batch.group)
 
     def _failed(self, batch: Batch[Waiting], item: Item[Waiting], error: ItemError, now: float) -> bool:
         """R has no rows for this item: what that cost is counted, whether or not he still waits. Whether to send it again."""
@@ -330,7 +332,7 @@ class Forwarder:
         caller, group = item.place.caller, item.place.group
         blamed = item.overdue > 0 or (batch.of_one_caller and not shared)
         may_go = now < item.deadline_s and item.reply.retry and not item.reply.answer.done()
-        if blamed or not may_go:  # one that cannot be asked again is kept apart from now on
+        if blamed or not may_go:  # of one that cannot be asked again the caller is a suspect
             self._losses.count(caller, group, (now - batch.left_at_s) / len(batch.items) if blamed else 0.0, now)
         if item.reply.answer.done():
             return False

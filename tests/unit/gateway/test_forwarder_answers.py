@@ -371,6 +371,21 @@ async def test_rows_that_hang_among_their_callers_own_go_alone_and_are_his_loss(
     assert not at_work._losses.is_apart("q", ("m", "1"), time.monotonic())
 
 
+async def test_a_caller_whose_time_was_up_among_rows_that_hung_is_a_suspect_until_its_own_are_scored() -> None:
+    pods = FakePods(["all overdue"])
+    at_work = forwarder(pods)
+    outcomes = [Outcome([1.0]), Outcome([2.0])]
+    await asyncio.gather(ask(at_work, outcomes[0], caller="p", retry=False), ask(at_work, outcomes[1], caller="q"))
+    assert isinstance(outcomes[0].got, DeadlineExceededError)
+    assert outcomes[1].got == [4.0]
+    assert at_work._losses.is_apart("p", ("m", "1"), time.monotonic())
+    assert not at_work._losses.is_apart("q", ("m", "1"), time.monotonic())
+    again = Outcome([3.0])
+    await ask(at_work, again, caller="p")
+    assert again.got == [6.0]
+    assert not at_work._losses
+
+
 async def test_a_row_that_hangs_alone_is_told_so_before_its_deadline() -> None:
     outcome = Outcome([1.0])
     await ask(forwarder(FakePods(["late"])), outcome)

@@ -74,6 +74,17 @@ def test_his_rows_are_kept_apart_for_a_while_after_the_last_loss() -> None:
     assert not losses
 
 
+def test_a_suspect_whose_own_rows_do_no_harm_is_one_no_more() -> None:
+    losses = Losses(ALLOWED_S)
+    losses.count("a", "m", 0.0, now=0)
+    losses.clear("a", "m")
+    assert not losses
+    losses.count("a", "m", 0.1, now=0)
+    losses.count("a", "m", 0.0, now=1)
+    losses.clear("a", "m")
+    assert losses.is_apart("a", "m", 1), "what was lost was lost"
+
+
 def test_of_many_callers_the_ones_longest_ago_are_forgotten() -> None:
     losses = Losses(ALLOWED_S)
     for number in range(MAX_CALLERS + 5):
