@@ -318,7 +318,8 @@ def _together(backends: Sequence[Other]) -> dict[str, list[subprocess.Popen[byte
 @contextmanager
 def _running(argv: Sequence[str], env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as said:
-        one = subprocess.Popen(argv, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said)  # noqa: S603
+        mine = {**env, "TMPDIR": str(log.parent)}  # R that is killed leaves a folder
+        one = subprocess.Popen(argv, env=mine, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said)  # noqa: S603
     try:
         yield one
     finally:
