@@ -40,10 +40,11 @@ class Slots:
         """Slots that this version may take now: what overdue runs hold is not lost to it, of its own as many as there are slots;
         and, if its next run is short, what others' long runs hold beyond their share is not either."""
         busy = [w for w in self._workers.busy() if not self.is_overdue(w, now)]
-        free = self._limits.slots - len(busy) - max(0, self.own_overdue(key, now) - self._limits.slots)
+        beyond = max(0, self.own_overdue(key, now) - self._limits.slots)
+        free = self._limits.slots - len(busy) - beyond
         if free > 0 or not self._next_is_short(key):
             return free
-        own = sum(w.key == key for w in busy)
+        own = sum(w.key == key for w in busy) + beyond
         passed = sum(w.key != key and self._is_long(w, now) for w in busy)
         versions = {w.key for w in busy} | {key}
         fair = max(1, self._limits.slots // len(versions))
