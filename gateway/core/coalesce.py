@@ -42,7 +42,7 @@ _ROW_BYTES = 1024
 #: only make them smaller.
 _SHORT_S = 0.020
 #: A batch that is away for so long, and for so many times what others are, holds no slot any more: R hangs over it, or is slow.
-_OVERDUE_S, _OVERDUE_TIMES = 0.5, 8
+OVERDUE_S, _OVERDUE_TIMES = 0.5, 8
 #: The place in its lane of an item that must leave before others.
 _FIRST = -1.0
 
@@ -248,7 +248,7 @@ class Coalescer(Generic[Reply]):
             elif now - group.used_s > _FORGET_AFTER_S:
                 del self._groups[key]
         for batch in self._away:
-            if now - batch.left_at_s < _OVERDUE_S:
+            if now - batch.left_at_s < OVERDUE_S:
                 break
             group = self._groups[batch.group]
             late = now - batch.left_at_s >= _OVERDUE_TIMES * group.batch_s

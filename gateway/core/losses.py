@@ -50,7 +50,10 @@ class Losses:
         return len(self._lost)
 
     def count(self, caller: Hashable, group: Hashable, seconds: float, now: float) -> None:
-        """Rows of this caller cost so many seconds of R; 0: they may have, until `clear`. At most `MAX_CALLERS` are remembered."""
+        """Rows of this caller cost so many seconds of R; 0: they may have, so they are kept apart until `clear`.
+
+        At most `MAX_CALLERS` are remembered.
+        """
         lost = self._lost.setdefault((caller, group), Lost(at_s=now))
         self._leak(lost, now)
         lost.seconds = min(MOST * self._allowed_s, lost.seconds + seconds)
@@ -69,7 +72,11 @@ class Losses:
     def is_apart(self, caller: Hashable, group: Hashable, now: float) -> bool:
         """Whether its rows had better share a run with nobody else's."""
         self._forget(now)
-        return (caller, group) in self._lost
+        lost = self._lost.get((caller, group))
+        if lost is None:
+            return False
+        self._leak(lost, now)
+        return lost.seconds > 0.0 or now - lost.last_s <= APART_S
 
     def check(self, caller: Hashable, group: Hashable, now: float, *, another: bool = False) -> Lost | None:
         """What it has lost, if anything. Raises TooManyRequestsError beyond what is allowed.

@@ -1,7 +1,8 @@
 """Carries out what `gateway.core.coalesce` decides: batches leave as tasks, answers go to whoever still waits.
 
 A caller waits until its own deadline and no longer; the batch runs on. A batch whose pod gave no answer is sent again, once,
-elsewhere, each item alone, from the retry budget; an item that has lost two pods is refused.
+elsewhere, each item alone, from the retry budget; an item that has lost two pods is refused. Of a batch over which R took far too
+long each caller's rows go once more by themselves, and what they cost then is counted (`gateway.core.losses`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import partial
 import msgspec
 import structlog
 
-from gateway.core.coalesce import Batch, Coalescer, Item, Place
+from gateway.core.coalesce import OVERDUE_S, Batch, Coalescer, Item, Place
 from gateway.core.contract import Contract
 from gateway.core.losses import CRASH_S, Losses
 from gateway.core.stages import Trip
@@ -292,6 +293,7 @@ class Forwarder:
         back_s = time.monotonic()
         errors = {error.item: error for error in answer.errors}
         again: list[Item[Waiting]] = []
+        slow = back_s - batch.left_at_s >= OVERDUE_S
         for index, (item, frame) in enumerate(
             zip(batch.items, split(contract.output_specs, answer.frame, answer.items), strict=True)
         ):
@@ -301,16 +303,19 @@ class Forwarder:
             if index in errors:
                 if self._failed(batch, item, errors[index], back_s):
                     again.append(item)
-            elif item.reply.answer.done():
                 continue
-            elif (ticket := item.reply.ticket) is not None and ticket.undecided:
+            if slow and item.overdue:  # it may be slow by right, but not for others
+                self._losses.count(item.place.caller, item.place.group, 0.0, back_s)
+            if item.reply.answer.done():
+                continue
+            if (ticket := item.reply.ticket) is not None and ticket.undecided:
                 item.reply.trip.split_s = time.monotonic()
                 ticket.when_admitted(partial(_hand_out, item.reply.answer, frame))
             else:
                 item.reply.answer.set_result(frame)
         if again:
             self._send_off(self.coalescer.again(again, time.monotonic()))
-        elif self._losses and not errors and batch.of_one_caller:
+        elif self._losses and not errors and not slow and batch.of_one_caller:
             self._losses.clear(batch.items[0].place.caller, batch.group)
 
     def _failed(self, batch: Batch[Waiting], item: Item[Waiting], error: ItemError, now: float) -> bool:

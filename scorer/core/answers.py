@@ -66,7 +66,7 @@ class Answers:
             overdue = sum(isinstance(error, OverdueError) for error in blamed.values())
             if not blamed or overdue == len(call.items):
                 self.close(call)
-                return Answer(call, refused=OverdueError() if overdue else DeadlineExceededError())
+                return Answer(call, refused=next(iter(blamed.values())) if blamed else DeadlineExceededError())
         answered = {i for first, (count, _) in call.frames.items() for i in range(first, first + count)}
         for index in range(len(call.items)):
             if index not in answered and index not in call.errors:
@@ -167,7 +167,7 @@ class Answers:
         if run.items == 1:
             portion = run.portions[0]
             portion.kills += 1
-            portion.killed_alone = True
+            portion.killed_alone = not outside
             if not line.retry:
                 return self._fail(portion, WorkerCrashedError("R crashed while it scored these rows"))
             if portion.kills > (_OUTSIDE_KILLS if outside else 1):

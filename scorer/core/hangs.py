@@ -6,11 +6,12 @@ A run that takes far longer than was expected (`slots`) is ended where that lose
 * its rows are those of several requests: they are given back, as `overdue`, or as `set_aside` where they are of several calls. The
   gateway knows whose they are and sends each caller's apart from the others'.
 
-A call of one request may be slow by right: it has until its deadline or `max_predict_s`. But of a version that has work at most as
-many runs may be overdue as there are slots, which is how many take nothing from the others; beyond, the oldest are ended.
+A call of one request may be slow by right: it has until its deadline or `max_predict_s`. But while
+there is other work at most as many runs of a version may be overdue as there are slots, which is how many take nothing from the
+others; beyond, the oldest are ended.
 
-What may not be repeated is left to its time, and nothing is ended after a time in which this process itself did not run: then it is
-the machine that is slow.
+What may not be repeated is left to its time while somebody waits for it, and a time in which this process itself did not run counts
+for nothing: then it is the machine that is slow.
 """
 
 from __future__ import annotations
@@ -39,17 +40,18 @@ class Hangs:
         self._lines = lines
         self._workers = workers
         self._slots = slots
-        self._looked_s = 0.0
+        self._looked_s = self._stalled_s = 0.0
 
     def look(self, now: float) -> list[Worker]:
         """The workers to be ended."""
-        stalled, self._looked_s = now - self._looked_s > STALL_S, now
-        if stalled:
-            return []
+        if now - self._looked_s > STALL_S:
+            self._stalled_s = now
+        self._looked_s = now
+        wanted = any(line.has_work() for line in self._lines.values())
         overdue = [worker for worker in self._workers.busy() if self._is_overdue(worker, now)]
         lost = [worker for worker in overdue if self._is_lost(worker)]
         for key, line in self._lines.items():
-            if line.retry and line.has_work():
+            if line.retry and wanted:
                 own = [worker for worker in overdue if worker.key == key and worker not in lost]
                 own.sort(key=lambda worker: worker.since_s)
                 lost += own[: max(0, len(own) - self._limits.slots)]
@@ -58,9 +60,8 @@ class Hangs:
     def _is_overdue(self, worker: Worker, now: float) -> bool:
         if worker.state is not WorkerState.BUSY or worker.run is None or worker.run.large:
             return False
-        if not worker.runs:
-            now = worker.run.started_s + (now - worker.run.started_s) / FIRST_RUN
-        return self._slots.is_overdue(worker, now)
+        took_s = now - max(worker.run.started_s, self._stalled_s)
+        return self._slots.is_overdue(worker, worker.run.started_s + took_s / (1 if worker.runs else FIRST_RUN))
 
     def _is_lost(self, worker: Worker) -> bool:
         """Whether nobody waits for its run, or rows of others wait for it too."""

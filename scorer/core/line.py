@@ -33,7 +33,7 @@ class Line:
     apart: deque[tuple[Portion, ...]] = field(default_factory=deque)  # runs to repeat in smaller parts, first
     large: deque[Portion] = field(default_factory=deque)  # pieces of calls that were cut
     after_piece: bool = False  # the last run was one: another call's turn
-    after_apart: bool = False
+    after_apart: bool = False  # the last run was a part to repeat: the others' turn
     loaded_bytes: float = 0.0  # what the model takes, which workers share
     growth_bytes: float = math.inf  # private memory a worker may have beyond one that is warm
     forked_bytes: float = 0.0  # what a new one has

@@ -47,6 +47,7 @@ from shared.errors import (
     DeadlineExceededError,
     OverdueError,
     ScoregateError,
+    SetAsideError,
     UnavailableError,
     VersionDownError,
     VersionNotHereError,
@@ -58,6 +59,7 @@ from shared.wire import Frame, merge, split, tensor_specs
 
 _ZYGOTE_PAUSE_S = 0.5
 _A_MOMENT_S = 1.0
+_BLAMED_S = 0.1  # a run that is shorter is not overdue at its call's deadline
 _LISTENS = frozenset({WorkerState.IDLE, WorkerState.BUSY, WorkerState.CHECKED})
 
 
@@ -382,10 +384,15 @@ class Pool:
         """Items of the call that R takes far too long over just now, and those that ended a worker alone."""
         blamed: dict[int, ScoregateError] = {}
         for worker in self._table.busy():
-            if worker.run is not None and not worker.run.large and self._slots.is_overdue(worker, now, 0.0):
-                for portion in worker.run.portions:
-                    if portion.call is call:
-                        blamed |= dict.fromkeys(range(portion.first, portion.first + portion.count), OverdueError())
+            if worker.run is None or worker.run.large:
+                continue
+            overdue = self._slots.is_overdue(worker, now, _BLAMED_S)
+            error = OverdueError() if len({portion.call for portion in worker.run.portions}) == 1 else SetAsideError()
+            for portion in worker.run.portions:
+                if portion.call is call and portion.killed_alone:
+                    blamed[portion.first] = WorkerCrashedError("R crashed while it scored these rows")
+                elif portion.call is call and overdue:
+                    blamed |= dict.fromkeys(range(portion.first, portion.first + portion.count), error)
         if (line := self.lines.get(call.key)) is not None:
             for portion in itertools.chain.from_iterable(line.apart):
                 if portion.call is call and portion.killed_alone:
@@ -420,7 +427,8 @@ class Pool:
 
     def _assign(self, line: Line, worker: Worker, now: float, *, large: bool) -> Send:
         short = self._slots.shorten(now, self._slots.free(line.key, now))
-        suspects = any(p.kills for w in self._table.busy() if w.run is not None for p in w.run.portions)
+        busy = [w for w in self._table.busy() if w.key == line.key and not self._slots.is_overdue(w, now)]
+        suspects = any(p.kills for w in busy if w.run is not None for p in w.run.portions)
         portions, is_large = line.take(self.limits.max_run_rows, large=large, short=short, suspect=not suspects)
         run = Run(line.key, portions, merge([portion.frame for portion in portions]), now, is_large)
         worker.run = run

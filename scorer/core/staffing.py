@@ -39,7 +39,7 @@ class Staffing:
             if wanted <= 0 or now < line.upkeep.fork_at_s:
                 continue
             for _ in range(wanted):
-                if own and not self._room_for_extra(line, overdue, now, effects):
+                if own and not self._room_for_extra(line, now, effects):
                     break
                 fork = self._workers.order(line.key, now)
                 own.append(self._workers.rows[fork.worker])
@@ -49,9 +49,10 @@ class Staffing:
     def _has_one(self, key: Key, now: float) -> bool:
         return any(worker.key == key and worker.may_serve(now) for worker in self._workers.rows.values())
 
-    def _room_for_extra(self, line: Line, overdue: int, now: float, effects: list[Effect]) -> bool:
-        """Workers beyond each version's first are at most `slots`, and those that are `overdue`; the one idle longest elsewhere
+    def _room_for_extra(self, line: Line, now: float, effects: list[Effect]) -> bool:
+        """Workers beyond each version's first are at most `slots`, and those that are overdue; the one idle longest elsewhere
         makes room."""
+        overdue = sum(min(self._slots.own_overdue(key, now), self._limits.slots) for key in self._lines)
         live: dict[Key, list[Worker]] = {}
         for worker in self._workers.rows.values():
             if worker.state is not WorkerState.ENDING:

@@ -6,9 +6,9 @@ import pytest
 
 from scorer.core.calls import Run
 from scorer.core.hangs import STALL_S
-from shared.errors import OverdueError
+from shared.errors import OverdueError, SetAsideError
 from shared.messages import ALONE
-from tests.unit.scorer.pool_pod import A, Pod, values
+from tests.unit.scorer.pool_pod import A, B, Pod, values
 
 HANGS = 5.0
 
@@ -110,6 +110,33 @@ def test_a_run_that_hangs_and_for_which_nobody_waits_is_ended() -> None:
     assert isinstance(pod.answers[0].refused, OverdueError), "whose fault it was is said"
     pass_time(pod, 0.4)
     assert not pod.running
+
+
+def test_whose_time_is_up_in_a_run_that_others_share_is_not_blamed() -> None:
+    pod = warm(slots=1)
+    pod.call(9.0)
+    _, innocent = pod.call(HANGS), pod.call(1.0, within_s=0.3)
+    pod.finish(next(iter(pod.running)))
+    pod.now += 0.3
+    pod.do(pod.pool.expire(innocent, pod.now))
+    assert isinstance(pod.answers[-1].refused, SetAsideError)
+
+
+def test_a_row_of_one_version_that_hangs_after_a_crash_keeps_no_part_of_another_waiting() -> None:
+    pod = Pod(slots=2, keys=(A, B))
+    pod.start()
+    pod.call(HANGS, key=A, share=ALONE)
+    pod.die(next(iter(pod.running)))
+    pod.start()
+    assert [values(run.frame) for run in pod.running.values()] == [[HANGS]], "it is tried once more"
+    call = pod.call(1.0, 2.0, items=[1, 1], key=B)
+    pod.die(next(worker for worker, run in pod.running.items() if run.key == B))
+    pod.start()
+    for _ in range(4):
+        pod.call(3.0, key=B)
+        for worker in [worker for worker, run in pod.running.items() if run.key == B]:
+            pod.finish(worker)
+    assert call in [answer.call for answer in pod.answers]
 
 
 def test_a_row_that_crashed_r_alone_is_blamed_for_it_where_there_is_no_time_to_try_it_again() -> None:
