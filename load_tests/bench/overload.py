@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ QUIET_PER_S = 20
 #: More than the gateway's own places; each is a connection of the generator's.
 AT_ONCE = 6000
 FLAT_PERCENT = 5
+#: After a flood until its caller is one like any other again.
+_SETTLES_S = 3.0
 
 
 def overload(plan: Plan) -> Result:
@@ -35,6 +38,8 @@ def overload(plan: Plan) -> Result:
 
     *merged*: as it is. The gateway is what is full, and refusing costs what answering needs; the generator takes its share, too.
     *alone*: no request shares a call, one worker: R is what is full, and there are cores left to refuse with.
+
+    The peak is measured before and after, and goodput held against the mean: the machine does not stay as fast as it was.
     """
     seconds = plan.seconds_or(15, 60)
     result = Result("overload")
@@ -49,16 +54,17 @@ def overload(plan: Plan) -> Result:
 
 def _case(case: str, place: Ground, seconds: float, result: Result) -> None:
     """Measures one and adds it to the result."""
-    ours = place.ours()
-    peak = 0.0
-    for connections in (32, 64, 256):
-        ours.run(connections, 1)
-        peak = max(peak, ours.run(connections, 4)[0].per_s)
-    say(f"{case}: peak {peak:.0f}/s; now {TIMES * peak:.0f}/s for {seconds:g} s, and {QUIET_PER_S}/s of a quiet caller")
+    first = _peak(place)
+    say(
+        f"{case}: peak {first:.0f}/s; now {TIMES * first:.0f}/s for {seconds:g} s, and {QUIET_PER_S}/s of a quiet caller"
+    )
     before = Used.now(place.gate.roles)
-    flooded, quiet, held = uvloop.run(_both(place, TIMES * peak, seconds))
+    flooded, quiet, held = uvloop.run(_both(place, TIMES * first, seconds))
     flood = flooded.report
     used = Used.now(place.gate.roles).since(before) | {"generator": flooded.cpu_s}
+    say(f"{case}: the peak again")
+    time.sleep(_SETTLES_S)
+    peak = (first + _peak(place)) / 2
     refused = [s for status in ("429", "503") for s in flood.failed_s.get(status, [])]
     after_s = seconds / 4
     rows: list[dict[str, Any]] = [
@@ -77,14 +83,19 @@ def _case(case: str, place: Ground, seconds: float, result: Result) -> None:
     late = ", ".join(f"p{p:g} {flooded.late_ms(p):.1f}" for p in (50, 99, 99.9, 100))
     result.tables += [
         (
-            f"{case}: {TIMES} times the peak of {peak:.0f}/s for {seconds:g} s; requests left late by, ms: {late}",
+            f"{case}: {TIMES} times the peak before ({first:.0f}/s) for {seconds:g} s; left late by, ms: {late}",
             rows,
         ),
         (f"{case}: CPU", [cores]),
         (f"{case}: memory", held.rows(after_s)),
     ]
     result.verdicts += [
-        at_least(f"{case}: goodput over the peak", 100 * (flood.right + quiet.right) / seconds / peak, 90, " %"),
+        at_least(
+            f"{case}: goodput over the peak of {peak:.0f}/s",
+            100 * (flood.right + quiet.right) / seconds / peak,
+            90,
+            " %",
+        ),
         at_most(f"{case}: accepted p99", flood.percentile_ms(99), DEADLINE_MS, " ms"),
         at_most(f"{case}: refusals p50", 1000 * percentile(refused, 50), 20, " ms"),
         at_most(f"{case}: neither right nor refused, of the flood", 100 * _neither(flood), 1, " %"),
@@ -92,6 +103,16 @@ def _case(case: str, place: Ground, seconds: float, result: Result) -> None:
         at_most(f"{case}: the quiet caller's losses", 100 * quiet.failed / max(1, quiet.intended), 1, " %"),
         none_wrong(flood.failures[ANOTHER] + quiet.failures[ANOTHER], flood.right + quiet.right),
     ]
+
+
+def _peak(place: Ground) -> float:
+    """Requests a second, closed loop, with as many connections as give most."""
+    ours = place.ours()
+    peak = 0.0
+    for connections in (32, 64, 256):
+        ours.run(connections, 1)
+        peak = max(peak, ours.run(connections, 4)[0].per_s)
+    return peak
 
 
 async def _both(place: Ground, rate_per_s: float, seconds: float) -> tuple[Flooded, Report, Held]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import math
@@ -23,7 +24,7 @@ from load_tests.bench.processes import Used, cpu_seconds, per_thousand
 from load_tests.bench.questions import Question, _quoted, batches, scoring
 from load_tests.bench.report import Result, table
 from load_tests.bench.verdicts import at_least, at_most, none_wrong
-from load_tests.bench.watch import Held
+from load_tests.bench.watch import Held, watching
 from load_tests.bench.wrk import Load
 
 INPUTS = [
@@ -184,6 +185,21 @@ def test_growth_is_told_of_processes_that_lived_from_the_first_minute_to_the_end
     assert held.lasting(after_s=20) == [1]
     assert 0.4 < held.growth(1, 20) < 0.8
     assert [row[""] for row in held.rows(20)] == ["gateway 1"]
+
+
+async def test_processes_are_looked_for_again_only_when_one_has_ended() -> None:
+    ended = 4_194_305  # above the highest id that a process can have
+    asked = 0
+
+    def roles() -> dict[str, list[int]]:
+        nonlocal asked
+        asked += 1
+        return {"here": [os.getpid(), ended] if asked < 3 else [os.getpid()]}
+
+    async with watching(roles, 0.001) as held:
+        await asyncio.sleep(1)
+    assert asked == 3
+    assert len(held.samples[os.getpid()]) > 3
 
 
 # --- overload and the matrix
