@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 import textwrap
+from pathlib import Path
 
 from gateway import server
+from gateway.core.policy_file import read_policy
 from gateway.settings import PREFIX, GatewaySettings
 from shared import logs
 from shared.settings import describe, read_or_exit
@@ -21,15 +23,37 @@ def _settings_help() -> str:
     return "\n".join(lines)
 
 
+def _check_policy(file: str) -> int:
+    path = Path(file)
+    try:
+        policy = read_policy(path.read_text(encoding="utf-8"), path.name)
+    except UnicodeDecodeError:
+        print(f"gateway: {path.name} is not text in UTF-8", file=sys.stderr)
+        return 2
+    except (OSError, ValueError) as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 2
+    counts = ((len(policy.grants), "grant"), (len(policy.callers), "caller"), (len(policy.client_apps), "client app"))
+    grants, callers, apps = (f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts)
+    print(f"{path.name} can be used: {grants}; limits of {callers} and {apps} beside the defaults")
+    return 0
+
+
 def main(arguments: list[str]) -> int:
-    """Exit 0 after an orderly stop, 2 for settings or files that cannot be used."""
+    """Exit 0 after an orderly stop or for a policy that can be used, 2 for settings or files that cannot."""
     parser = argparse.ArgumentParser(
         prog="python -m gateway",
         description="The scoregate gateway: identity, limits and contracts in front of the scorer.",
         epilog=_settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args(arguments)
+    parser.add_argument(
+        "--check-policy",
+        metavar="FILE",
+        help="start nothing, need no settings: say whether this policy can be used, or all that is wrong with it, with lines",
+    )
+    if (file := parser.parse_args(arguments).check_policy) is not None:
+        return _check_policy(file)
     settings = read_or_exit(GatewaySettings, PREFIX, os.environ)
     logs.configure("gateway", settings.log_format, settings.log_level)
     try:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.coalesce import Coalescer, Item, Place
+from gateway.core.coalesce import OVERDUE_S, Coalescer, Item, Place
 from gateway.core.losses import Losses
 from gateway.core.pods import Pod, Pods
 from gateway.shell.body import ClientDisconnectedError
@@ -93,6 +93,8 @@ class FakePods:
     ) -> tuple[Answer, Times]:
         if fate == "hang":
             await asyncio.Event().wait()
+        if fate == "slow":
+            await asyncio.sleep(OVERDUE_S)
         if fate == "lose":
             raise NoAnswerError("gone")
         if fate == "bug":
@@ -108,7 +110,7 @@ class FakePods:
             "all overdue": "overdue",
             "set aside": "set_aside",
         }.get(fate)
-        failed = [] if fate == "double" else items[:1] if fate in {"fail", "crash", "overdue"} else items
+        failed = [] if fate in {"double", "slow"} else items[:1] if fate in {"fail", "crash", "overdue"} else items
         skip = sum(failed)
         doubled = array("d", [2 * x for x in numbers(frame)[skip:]]).tobytes()
         sizes = [0] * len(failed) + list(items[len(failed) :])
@@ -384,6 +386,19 @@ async def test_a_caller_whose_time_was_up_among_rows_that_hung_is_a_suspect_unti
     await ask(at_work, again, caller="p")
     assert again.got == [6.0]
     assert not at_work._losses
+
+
+async def test_rows_that_are_slow_by_right_are_scored_and_share_no_run_with_others_rows_any_more() -> None:
+    pods = FakePods(["all overdue", "slow"])
+    at_work = forwarder(pods)
+    slow, other = Outcome([1.0]), Outcome([2.0])
+    await asyncio.gather(ask(at_work, slow, caller="p"), ask(at_work, other, caller="q"))
+    assert (slow.got, other.got) == ([2.0], [4.0])
+    shared, own = item([3.0], caller="p").place, item([3.0], caller="p").reply.own_place
+    assert at_work.place(shared, own) is own
+    assert at_work._losses.check("p", ("m", "1"), time.monotonic()) is not None, "kept apart, but not refused"
+    shared, own = item([3.0], caller="q").place, item([3.0], caller="q").reply.own_place
+    assert at_work.place(shared, own) is shared
 
 
 async def test_a_row_that_hangs_alone_is_told_so_before_its_deadline() -> None:

@@ -85,6 +85,15 @@ def test_a_suspect_whose_own_rows_do_no_harm_is_one_no_more() -> None:
     assert losses.is_apart("a", "m", 1), "what was lost was lost"
 
 
+def test_an_innocent_is_kept_apart_for_a_minute_and_not_for_as_long_as_the_one_it_was_seen_beside() -> None:
+    losses = Losses(ALLOWED_S)
+    losses.count("harmful", "m", MOST * ALLOWED_S, now=0)
+    losses.count("innocent", "m", 0.0, now=0)
+    later = APART_S + 1
+    assert losses.is_apart("harmful", "m", later)
+    assert not losses.is_apart("innocent", "m", later)
+
+
 def test_of_many_callers_the_ones_longest_ago_are_forgotten() -> None:
     losses = Losses(ALLOWED_S)
     for number in range(MAX_CALLERS + 5):

@@ -154,6 +154,25 @@ def test_where_the_machine_stood_still_no_run_is_ended_for_it() -> None:
     pod.now += STALL_S + 5
     pod.do(pod.pool.tick(pod.now))
     assert not pod.ended
+    pod.now += 0.2
+    pod.do(pod.pool.tick(pod.now))
+    assert not pod.ended, "nor at the next look"
+    pod.now += 0.4
+    pod.do(pod.pool.tick(pod.now))
+    assert pod.ended, "what has come since counts"
+
+
+def test_another_version_has_as_many_workers_beside_one_that_loops() -> None:
+    pod = Pod(slots=2, keys=(A, B))
+    pod.start()
+    for _ in range(4):
+        pod.call(HANGS, key=A, within_s=100, share=ALONE)
+        pass_time(pod, 1.0)
+    calls = [pod.call(1.0, key=B, share=ALONE) for _ in range(2)]
+    pod.start()
+    assert [run.key for run in pod.running.values()].count(B) == 2
+    pass_time(pod, 0.2)
+    assert [answer.call for answer in pod.answers if not answer.errors][-2:] == calls
 
 
 def test_the_first_run_of_a_worker_may_take_longer() -> None:
