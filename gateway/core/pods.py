@@ -15,6 +15,8 @@ EJECT_MOST_S = 60.0
 #: Retries per request, and how many may have been saved up: what a pod may hold when it dies, some batches of 64 for each worker.
 RETRY_SHARE = 0.1
 RETRY_MOST = 1000.0
+#: So much of the rows given to a pod lately still counts one batch later: some twenty batches are remembered.
+_FADES = 0.95
 
 
 @dataclass(slots=True)
@@ -27,7 +29,7 @@ class Pod:
     batches_in_flight: int = 0
     failures: int = 0
     ejected_until_s: float = 0.0
-    chosen: int = 0  # the number of the choice that it was chosen by last
+    lately: float = 0.0  # rows that it was given, the older the less they count
 
     @property
     def load(self) -> float:
@@ -44,7 +46,6 @@ class Pods:
 
     by_address: dict[str, Pod] = field(default_factory=dict)
     _budget: float = RETRY_MOST
-    _choices: int = 0
 
     def keep(self, addresses: Iterable[str]) -> None:
         """These are the pods now: new ones are added, others forgotten."""
@@ -54,8 +55,13 @@ class Pods:
         for new in wanted - self.by_address.keys():
             self.by_address[new] = Pod(new)
 
-    def choose(self, having: frozenset[str], now: float, avoid: frozenset[str] = frozenset()) -> Pod | None:
-        """The pod for the next batch among those `having` the version, not in `avoid`; None if there is none."""
+    def choose(
+        self, having: frozenset[str], now: float, avoid: frozenset[str] = frozenset(), rows: int = 1
+    ) -> Pod | None:
+        """The pod for the next batch of so many `rows` among those `having` the version, not in `avoid`; None if there is none.
+
+        Of equally loaded ones the one that was given fewest rows lately: batches differ, and taking turns would not be even.
+        """
         candidates = [p for a, p in self.by_address.items() if a in having and a not in avoid]
         if not candidates:
             return None
@@ -63,10 +69,14 @@ class Pods:
         if 2 * len(ejected) > len(self.by_address):
             ejected = set()
         pod = min(
-            candidates, key=lambda p: (p.address in ejected, p.failures > 0, p.load, p.failures, p.chosen, p.address)
-        )
-        self._choices += 1
-        pod.chosen = self._choices
+            candidates,
+            key=lambda p: (
+                p.address in ejected, p.failures > 0, p.load, p.failures, p.lately / max(1, p.workers), p.address,
+            ),
+        )  # fmt: skip
+        for one in candidates:
+            one.lately *= _FADES
+        pod.lately += rows
         return pod
 
     def answers(self, having: frozenset[str]) -> bool:

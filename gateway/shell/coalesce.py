@@ -56,7 +56,7 @@ _EXPIRE_EVERY_S = 0.010
 _ANSWERS_PER_TURN = 64
 #: A batch with such an item was away for longer than others will be.
 _OVERDUE = frozenset({OverdueError.code, SetAsideError.code})
-#: For so long at least a batch of a caller whose rows have cost R much is away: in 50 ms it would not be known what they did.
+#: For so long at least a batch may be away for which it matters what its rows do: in 50 ms that would not be known.
 _LEARN_MS = 1500
 _UNUSUAL = _OVERDUE | {WorkerCrashedError.code}
 #: `Item.overdue` of one that goes to R with no other row.
@@ -254,14 +254,14 @@ class Forwarder:
         first = batch.items[0]
         contract = first.reply.contract
         lost = frozenset().union(*(item.lost_pods for item in batch.items))
-        pod = self._pods.pods.choose(first.reply.pods(), now, avoid=lost)
+        pod = self._pods.pods.choose(first.reply.pods(), now, avoid=lost, rows=batch.rows)
         if pod is None:
             raise UnavailableError("no scorer has this model version just now", retry_after_ms=1000)
         timeout_ms = Deadline(batch.deadline_s).inner_ms(now)
         if timeout_ms == 0:
             raise DeadlineExceededError
-        if self._losses and self._losses.is_apart(first.place.caller, first.place.group, now):
-            timeout_ms = max(timeout_ms, _LEARN_MS)
+        if timeout_ms < _LEARN_MS and self._is_watched(batch, now):
+            timeout_ms = _LEARN_MS
         sizes = [item.frame.rows for item in batch.items]
         entry = contract.entry
         try:
@@ -286,6 +286,16 @@ class Forwarder:
             self._on_batch(entry.model, batch.rows, len(sizes))
         self.coalescer.learn(batch.group, batch.rows, times.predict_s)
         return answer, times
+
+    def _is_watched(self, batch: Batch[Waiting], now: float) -> bool:
+        """Whether it stays away for longer than its caller waits, so that a caller who never waits for long cannot hang R unseen.
+
+        So do the rows of who has lost before, and those of one caller while nothing else waits that the work would delay.
+        """
+        place = batch.items[0].place
+        if self._losses and self._losses.is_apart(place.caller, place.group, now):
+            return True
+        return not self.coalescer.waiting_rows and batch.of_one_caller
 
     async def _deliver(self, batch: Batch[Waiting], answer: Answer, times: Times) -> None:
         """To each who still waits his own rows, or his own error."""

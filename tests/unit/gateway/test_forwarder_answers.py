@@ -17,7 +17,7 @@ from gateway.core.coalesce import OVERDUE_S, Coalescer, Item, Place
 from gateway.core.losses import Losses
 from gateway.core.pods import Pod, Pods
 from gateway.shell.body import ClientDisconnectedError
-from gateway.shell.coalesce import _EXPIRE_EVERY_S, Forwarder, Waiting
+from gateway.shell.coalesce import _EXPIRE_EVERY_S, _LEARN_MS, Forwarder, Waiting
 from gateway.shell.pods import NoAnswerError
 from shared.errors import (
     DeadlineExceededError,
@@ -59,6 +59,7 @@ class FakePods:
         self.fates = list(fates)
         self.sent: list[list[int]] = []
         self.shares: list[str] = []
+        self.timeouts_ms: list[int] = []
         self.turns = 1
 
     def slots(self, having: frozenset[str] | None = None) -> int:
@@ -73,13 +74,14 @@ class FakePods:
         _outputs: Any,
         frame: Frame,
         items: Sequence[int],
-        _timeout_ms: int,
+        timeout_ms: int,
         _request_id: str,
         share: str,
         _traceparent: str | None,
     ) -> tuple[Answer, Times]:
         self.sent.append(list(items))
         self.shares.append(share)
+        self.timeouts_ms.append(timeout_ms)
         self.pods.started(pod, frame.rows)
         try:
             for _turn in range(self.turns):
@@ -93,7 +95,7 @@ class FakePods:
     ) -> tuple[Answer, Times]:
         if fate == "hang":
             await asyncio.Event().wait()
-        if fate == "slow":
+        if fate in {"slow", "slow and late"}:
             await asyncio.sleep(OVERDUE_S)
         if fate == "lose":
             raise NoAnswerError("gone")
@@ -101,6 +103,7 @@ class FakePods:
             raise RuntimeError("bug")
         refusals: dict[str, type[ScoregateError]] = {
             "not here": VersionNotHereError, "full": OverloadedError, "nonsense": UpstreamError, "late": OverdueError,
+            "slow and late": OverdueError,
         }  # fmt: skip
         if fate in refusals:
             raise refusals[fate](retry_after_ms=7)
@@ -399,6 +402,33 @@ async def test_rows_that_are_slow_by_right_are_scored_and_share_no_run_with_othe
     assert at_work._losses.check("p", ("m", "1"), time.monotonic()) is not None, "kept apart, but not refused"
     shared, own = item([3.0], caller="q").place, item([3.0], caller="q").reply.own_place
     assert at_work.place(shared, own) is shared
+
+
+async def test_who_never_waits_for_long_cannot_hang_r_unseen() -> None:
+    pods = FakePods(["slow and late"])
+    at_work = forwarder(pods)
+    outcome = Outcome([1.0])
+    await ask(at_work, outcome, lasts_s=0.05)
+    assert isinstance(outcome.got, DeadlineExceededError)
+    assert not at_work._losses
+    async with asyncio.timeout(10):
+        await asyncio.gather(*at_work._tasks)
+    assert pods.timeouts_ms == [_LEARN_MS]
+    assert at_work._losses.is_apart("c", ("m", "1"), time.monotonic())
+
+
+async def test_what_nobody_waits_for_is_not_worked_on_while_others_wait() -> None:
+    pods = FakePods()
+    pods.turns = 5
+    at_work = forwarder(pods)
+    short = [ask(at_work, Outcome([float(n)]), lasts_s=0.2, caller="c", alone=True) for n in range(3)]
+    await asyncio.gather(*short)
+    assert pods.timeouts_ms[0] < 200, "others waited"
+    assert pods.timeouts_ms[-1] == _LEARN_MS
+    shared = FakePods()
+    at_work = forwarder(shared)
+    await asyncio.gather(*(ask(at_work, Outcome([1.0]), lasts_s=0.2, caller=who) for who in "pq"))
+    assert shared.timeouts_ms[0] < 200, "of several callers each learns of it by what comes back"
 
 
 async def test_a_row_that_hangs_alone_is_told_so_before_its_deadline() -> None:
