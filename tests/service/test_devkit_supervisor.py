@@ -80,6 +80,7 @@ def start(tmp_path: Path) -> Iterator[object]:
     for running in started:
         running.process.kill()
         running.process.wait()
+        running.home.remove()
 
 
 def _up(running: Running) -> set[int]:

@@ -47,6 +47,7 @@ def test_a_stack_runs_for_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
     os.close(lock)
     assert not home.is_running()
     assert home.read() is None, "a state that a killed supervisor left behind is not believed"
+    home.remove()
 
 
 def test_a_json_log_line_is_shown_as_time_service_level_event_and_fields() -> None:
