@@ -1,8 +1,9 @@
 """Which pod a batch goes to: the least loaded that has the version, ejected ones last, and when a lost batch may be tried again.
 
-Load is rows in flight over the pod's workers. A pod is ejected for transport errors and missed polls, never for saying it is
-full, for a time that doubles up to a minute; an answered poll brings it back. Never more than half of the pods count as
-ejected: when a fault looks like everybody's it is more likely ours. Pure: takes `now`, keeps counts.
+Load is what is in flight, by its rows, over the pod's workers; of equally loaded ones the one given fewest rows lately is next.
+A pod is ejected for transport errors and missed polls, never for saying it is full, for a time that doubles up to a minute;
+an answered poll brings it back. Never more than half of the pods count as ejected: when a fault looks like everybody's it is
+more likely ours. Pure: takes `now`, keeps counts.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ EJECT_MOST_S = 60.0
 #: Retries per request, and how many may have been saved up: what a pod may hold when it dies, some batches of 64 for each worker.
 RETRY_SHARE = 0.1
 RETRY_MOST = 1000.0
-#: So much of the rows given to a pod lately still counts one batch later: some twenty batches are remembered.
-_FADES = 0.95
+#: So many rows cost about what a call costs in any case.
+_ROWS_OF_A_CALL = 64
+#: So much of the rows given to a pod lately still counts one batch later: some two hundred batches are remembered.
+_FADES = 0.995
 
 
 @dataclass(slots=True)
@@ -33,8 +36,8 @@ class Pod:
 
     @property
     def load(self) -> float:
-        """Rows in flight per worker; batches break ties, since one row costs nearly what many do."""
-        return (self.rows_in_flight + 8 * self.batches_in_flight) / max(1, self.workers)
+        """Calls in flight per worker, and as many more as their rows cost: some rows more or less are no difference."""
+        return (self.batches_in_flight + self.rows_in_flight // _ROWS_OF_A_CALL) / max(1, self.workers)
 
     def __repr__(self) -> str:
         return f"<Pod {self.address} workers={self.workers} batches={self.batches_in_flight} failures={self.failures}>"
