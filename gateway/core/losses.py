@@ -4,10 +4,15 @@ A row that crashes R takes a worker or two, one over which R hangs takes one unt
 nothing for a gateway and all that a model has. So what they cost is counted, in seconds of R. For a while a caller's rows then
 share a run with nobody else's; from half of what a caller may lose on, its requests go one at a time; beyond it they are refused
 until less is counted (a leaky bucket: `allowed_s` a minute). Each process counts for itself.
+
+Of a run that several callers shared nobody knows whose rows it was. Who cannot be asked again is a suspect: its rows go apart until
+some of them are scored as fast as others', and a second suspicion within a minute of the first counts.
+A version that crashes over everybody's rows is broken, and nobody's loss: a crash counts where somebody was scored within a minute.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -34,6 +39,7 @@ class Lost:
     at_s: float = 0.0  # as of when
     last_s: float = 0.0  # when it lost last
     is_suspect: bool = True  # nothing was lost yet for certain
+    is_cleared: bool = False  # and since the suspicion its rows were scored as fast as others'
     in_flight: int = 0
 
 
@@ -45,29 +51,40 @@ class Losses:
         self._allowed_s = allowed_s
         #: By caller and group; the loss that is longest ago on the left.
         self._lost: OrderedDict[tuple[Hashable, Hashable], Lost] = OrderedDict()
+        #: When rows of anybody were scored last, by group.
+        self._scored_s: dict[Hashable, float] = {}
 
     def __len__(self) -> int:
         return len(self._lost)
 
     def count(self, caller: Hashable, group: Hashable, seconds: float, now: float) -> None:
-        """Rows of this caller cost so many seconds of R; 0: they may have, so they are kept apart until `clear`.
+        """Rows of this caller cost so many seconds of R. At most `MAX_CALLERS` are remembered."""
+        self._note(caller, group, seconds, now).is_suspect = False
 
-        At most `MAX_CALLERS` are remembered.
-        """
-        lost = self._lost.setdefault((caller, group), Lost(at_s=now))
-        self._leak(lost, now)
-        lost.seconds = min(MOST * self._allowed_s, lost.seconds + seconds)
-        lost.last_s = now
-        lost.is_suspect = lost.is_suspect and not seconds
-        self._lost.move_to_end((caller, group))
-        while len(self._lost) > MAX_CALLERS:
-            self._lost.popitem(last=False)
+    def crashed(self, caller: Hashable, group: Hashable, now: float) -> None:
+        """A row of this caller ended R's process, twice."""
+        if now - self._scored_s.get(group, -math.inf) <= APART_S:
+            self.count(caller, group, CRASH_S, now)
+
+    def suspect(self, caller: Hashable, group: Hashable, seconds: float, now: float) -> None:
+        """Rows of this caller may have cost so many seconds: they are kept apart until `clear`. It counts after a `clear`."""
+        lost = self._lost.get((caller, group))
+        if lost is not None and lost.is_cleared and now - lost.last_s <= APART_S:
+            self.count(caller, group, seconds, now)
+        else:
+            self._note(caller, group, 0.0, now)
+
+    def scored(self, group: Hashable, now: float) -> None:
+        """Rows of somebody were."""
+        if group not in self._scored_s and len(self._scored_s) >= MAX_CALLERS:
+            self._scored_s.clear()
+        self._scored_s[group] = now
 
     def clear(self, caller: Hashable, group: Hashable) -> None:
-        """Rows of this caller alone were scored as fast as others: it is no suspect any more, if it was no more than that."""
+        """Rows of this caller alone were scored as fast as others: they need not be apart, if it was no more than a suspect."""
         lost = self._lost.get((caller, group))
         if lost is not None and lost.is_suspect:
-            del self._lost[caller, group]
+            lost.is_cleared = True
 
     def is_apart(self, caller: Hashable, group: Hashable, now: float) -> bool:
         """Whether its rows had better share a run with nobody else's."""
@@ -76,7 +93,7 @@ class Losses:
         if lost is None:
             return False
         self._leak(lost, now)
-        return lost.seconds > 0.0 or now - lost.last_s <= APART_S
+        return lost.seconds > 0.0 or (not lost.is_cleared and now - lost.last_s <= APART_S)
 
     def check(self, caller: Hashable, group: Hashable, now: float, *, another: bool = False) -> Lost | None:
         """What it has lost, if anything. Raises TooManyRequestsError beyond what is allowed.
@@ -108,6 +125,16 @@ class Losses:
             retry_after_ms=wait_ms,
             reason="harmful_rows",
         )
+
+    def _note(self, caller: Hashable, group: Hashable, seconds: float, now: float) -> Lost:
+        lost = self._lost.setdefault((caller, group), Lost(at_s=now))
+        self._leak(lost, now)
+        lost.seconds = min(MOST * self._allowed_s, lost.seconds + seconds)
+        lost.last_s, lost.is_cleared = now, False
+        self._lost.move_to_end((caller, group))
+        while len(self._lost) > MAX_CALLERS:
+            self._lost.popitem(last=False)
+        return lost
 
     def _leak(self, lost: Lost, now: float) -> None:
         lost.seconds = max(0.0, lost.seconds - max(0.0, now - lost.at_s) * self._allowed_s / _PERIOD_S)

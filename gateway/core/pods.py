@@ -1,9 +1,8 @@
 """Which pod a batch goes to: the least loaded that has the version, ejected ones last, and when a lost batch may be tried again.
 
-Load is what is in flight, by its rows, over the pod's workers; of equally loaded ones the one given fewest rows lately is next.
-A pod is ejected for transport errors and missed polls, never for saying it is full, for a time that doubles up to a minute;
-an answered poll brings it back. Never more than half of the pods count as ejected: when a fault looks like everybody's it is
-more likely ours. Pure: takes `now`, keeps counts.
+Load is rows in flight over the pod's workers. A pod is ejected for transport errors and missed polls, never for saying it is
+full, for a time that doubles up to a minute; an answered poll brings it back. Never more than half of the pods count as
+ejected: when a fault looks like everybody's it is more likely ours. Pure: takes `now`, keeps counts.
 """
 
 from __future__ import annotations
@@ -16,10 +15,6 @@ EJECT_MOST_S = 60.0
 #: Retries per request, and how many may have been saved up: what a pod may hold when it dies, some batches of 64 for each worker.
 RETRY_SHARE = 0.1
 RETRY_MOST = 1000.0
-#: So many rows cost about what a call costs in any case.
-_ROWS_OF_A_CALL = 64
-#: So much of the rows given to a pod lately still counts one batch later: some two hundred batches are remembered.
-_FADES = 0.995
 
 
 @dataclass(slots=True)
@@ -32,12 +27,12 @@ class Pod:
     batches_in_flight: int = 0
     failures: int = 0
     ejected_until_s: float = 0.0
-    lately: float = 0.0  # rows that it was given, the older the less they count
+    chosen: int = 0  # the number of the choice that it was chosen by last
 
     @property
     def load(self) -> float:
-        """Calls in flight per worker, and as many more as their rows cost: some rows more or less are no difference."""
-        return (self.batches_in_flight + self.rows_in_flight // _ROWS_OF_A_CALL) / max(1, self.workers)
+        """Rows in flight per worker; batches break ties, since one row costs nearly what many do."""
+        return (self.rows_in_flight + 8 * self.batches_in_flight) / max(1, self.workers)
 
     def __repr__(self) -> str:
         return f"<Pod {self.address} workers={self.workers} batches={self.batches_in_flight} failures={self.failures}>"
@@ -49,6 +44,7 @@ class Pods:
 
     by_address: dict[str, Pod] = field(default_factory=dict)
     _budget: float = RETRY_MOST
+    _choices: int = 0
 
     def keep(self, addresses: Iterable[str]) -> None:
         """These are the pods now: new ones are added, others forgotten."""
@@ -58,13 +54,8 @@ class Pods:
         for new in wanted - self.by_address.keys():
             self.by_address[new] = Pod(new)
 
-    def choose(
-        self, having: frozenset[str], now: float, avoid: frozenset[str] = frozenset(), rows: int = 1
-    ) -> Pod | None:
-        """The pod for the next batch of so many `rows` among those `having` the version, not in `avoid`; None if there is none.
-
-        Of equally loaded ones the one that was given fewest rows lately: batches differ, and taking turns would not be even.
-        """
+    def choose(self, having: frozenset[str], now: float, avoid: frozenset[str] = frozenset()) -> Pod | None:
+        """The pod for the next batch among those `having` the version, not in `avoid`; None if there is none."""
         candidates = [p for a, p in self.by_address.items() if a in having and a not in avoid]
         if not candidates:
             return None
@@ -72,14 +63,10 @@ class Pods:
         if 2 * len(ejected) > len(self.by_address):
             ejected = set()
         pod = min(
-            candidates,
-            key=lambda p: (
-                p.address in ejected, p.failures > 0, p.load, p.failures, p.lately / max(1, p.workers), p.address,
-            ),
-        )  # fmt: skip
-        for one in candidates:
-            one.lately *= _FADES
-        pod.lately += rows
+            candidates, key=lambda p: (p.address in ejected, p.failures > 0, p.load, p.failures, p.chosen, p.address)
+        )
+        self._choices += 1
+        pod.chosen = self._choices
         return pod
 
     def answers(self, having: frozenset[str]) -> bool:

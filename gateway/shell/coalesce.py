@@ -20,7 +20,7 @@ import structlog
 
 from gateway.core.coalesce import OVERDUE_S, Batch, Coalescer, Item, Place
 from gateway.core.contract import Contract
-from gateway.core.losses import CRASH_S, Losses
+from gateway.core.losses import Losses
 from gateway.core.stages import Trip
 from gateway.core.tracing import Trace, Tracing
 from gateway.shell.body import ClientDisconnectedError
@@ -56,7 +56,7 @@ _EXPIRE_EVERY_S = 0.010
 _ANSWERS_PER_TURN = 64
 #: A batch with such an item was away for longer than others will be.
 _OVERDUE = frozenset({OverdueError.code, SetAsideError.code})
-#: For so long at least a batch may be away for which it matters what its rows do: in 50 ms that would not be known.
+#: For so long at least a batch of a caller whose rows have cost R much is away: in 50 ms it would not be known what they did.
 _LEARN_MS = 1500
 _UNUSUAL = _OVERDUE | {WorkerCrashedError.code}
 #: `Item.overdue` of one that goes to R with no other row.
@@ -254,14 +254,14 @@ class Forwarder:
         first = batch.items[0]
         contract = first.reply.contract
         lost = frozenset().union(*(item.lost_pods for item in batch.items))
-        pod = self._pods.pods.choose(first.reply.pods(), now, avoid=lost, rows=batch.rows)
+        pod = self._pods.pods.choose(first.reply.pods(), now, avoid=lost)
         if pod is None:
             raise UnavailableError("no scorer has this model version just now", retry_after_ms=1000)
         timeout_ms = Deadline(batch.deadline_s).inner_ms(now)
         if timeout_ms == 0:
             raise DeadlineExceededError
-        if timeout_ms < _LEARN_MS and self._is_watched(batch, now):
-            timeout_ms = _LEARN_MS
+        if self._losses and self._losses.is_apart(first.place.caller, first.place.group, now):
+            timeout_ms = max(timeout_ms, _LEARN_MS)
         sizes = [item.frame.rows for item in batch.items]
         entry = contract.entry
         try:
@@ -287,16 +287,6 @@ class Forwarder:
         self.coalescer.learn(batch.group, batch.rows, times.predict_s)
         return answer, times
 
-    def _is_watched(self, batch: Batch[Waiting], now: float) -> bool:
-        """Whether it stays away for longer than its caller waits, so that a caller who never waits for long cannot hang R unseen.
-
-        So do the rows of who has lost before, and those of one caller while nothing else waits that the work would delay.
-        """
-        place = batch.items[0].place
-        if self._losses and self._losses.is_apart(place.caller, place.group, now):
-            return True
-        return not self.coalescer.waiting_rows and batch.of_one_caller
-
     async def _deliver(self, batch: Batch[Waiting], answer: Answer, times: Times) -> None:
         """To each who still waits his own rows, or his own error."""
         contract = batch.items[0].reply.contract
@@ -315,7 +305,7 @@ class Forwarder:
                     again.append(item)
                 continue
             if slow and item.overdue:  # it may be slow by right, but not for others
-                self._losses.count(item.place.caller, item.place.group, 0.0, back_s)
+                self._losses.suspect(item.place.caller, item.place.group, _share_s(batch, back_s), back_s)
             if item.reply.answer.done():
                 continue
             if (ticket := item.reply.ticket) is not None and ticket.undecided:
@@ -323,6 +313,8 @@ class Forwarder:
                 ticket.when_admitted(partial(_hand_out, item.reply.answer, frame))
             else:
                 item.reply.answer.set_result(frame)
+        if len(errors) < len(batch.items):
+            self._losses.scored(batch.group, back_s)
         if again:
             self._send_off(self.coalescer.again(again, time.monotonic()))
         elif self._losses and not errors and not slow and batch.of_one_caller:
@@ -333,7 +325,7 @@ class Forwarder:
         if error.code in _OVERDUE:
             return self._overdue(batch, item, now, shared=error.code == SetAsideError.code)
         if error.code == WorkerCrashedError.code:
-            self._losses.count(item.place.caller, item.place.group, CRASH_S, now)
+            self._losses.crashed(item.place.caller, item.place.group, now)
         if not item.reply.answer.done():
             item.reply.answer.set_exception(ITEM_ERRORS.get(error.code, UpstreamError)(error.detail))
         return False
@@ -347,8 +339,10 @@ class Forwarder:
         caller, group = item.place.caller, item.place.group
         blamed = item.overdue > 0 or (batch.of_one_caller and not shared)
         may_go = now < item.deadline_s and item.reply.retry and not item.reply.answer.done()
-        if blamed or not may_go:  # of one that cannot be asked again the caller is a suspect
-            self._losses.count(caller, group, (now - batch.left_at_s) / len(batch.items) if blamed else 0.0, now)
+        if blamed:
+            self._losses.count(caller, group, _share_s(batch, now), now)
+        elif not may_go:  # it cannot be asked again
+            self._losses.suspect(caller, group, _share_s(batch, now), now)
         if item.reply.answer.done():
             return False
         if may_go and not blamed:
@@ -389,6 +383,11 @@ class Forwarder:
                 item.reply.answer.set_exception(UpstreamError(retry_after_ms=1000))
         if retry:
             self._send_off(self.coalescer.again(retry, now))
+
+
+def _share_s(batch: Batch[Waiting], now: float) -> float:
+    """What one of its items counts for of how long it was away, in seconds."""
+    return (now - batch.left_at_s) / len(batch.items)
 
 
 def _nowhere(error: VersionNotHereError) -> UnavailableError:

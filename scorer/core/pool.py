@@ -59,7 +59,7 @@ from shared.wire import Frame, merge, split, tensor_specs
 
 _ZYGOTE_PAUSE_S = 0.5
 _A_MOMENT_S = 1.0
-_BLAMED_S = 0.1  # a run that is shorter is not overdue at its call's deadline
+_BLAMED_S = 0.25  # a run that is shorter is not overdue at its call's deadline
 _LISTENS = frozenset({WorkerState.IDLE, WorkerState.BUSY, WorkerState.CHECKED})
 
 
@@ -386,7 +386,7 @@ class Pool:
         for worker in self._table.busy():
             if worker.run is None or worker.run.large:
                 continue
-            overdue = self._slots.is_overdue(worker, now, _BLAMED_S)
+            overdue = self._hangs.is_overdue(worker, now, _BLAMED_S)
             error = OverdueError() if len({portion.call for portion in worker.run.portions}) == 1 else SetAsideError()
             for portion in worker.run.portions:
                 if portion.call is call and portion.killed_alone:

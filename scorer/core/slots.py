@@ -10,7 +10,7 @@ from scorer.core.limits import PoolLimits
 from scorer.core.line import Line
 from scorer.core.worker_table import Worker, WorkerTable
 
-_OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
+OVERDUE_S, _OVERDUE_TIMES = 0.5, 8  # a run is overdue after this long, and after this many times what was expected
 _SMALL_LATELY_S = 0.1  # after a small call another one may be near
 _SHORT_S, _LONG_S = 0.03, 0.06  # expected to last at most this; lasts, or is expected to last, at least this
 
@@ -59,7 +59,7 @@ class Slots:
         """Predicted seconds until the worker's run ends; 0 if it should have."""
         return 0.0 if worker.run is None else max(0.0, worker.run.started_s + self._expected_s(worker.run) - now)
 
-    def is_overdue(self, worker: Worker, now: float, least_s: float = _OVERDUE_S) -> bool:
+    def is_overdue(self, worker: Worker, now: float, least_s: float = OVERDUE_S) -> bool:
         """Whether its run takes far longer than was expected, and `least_s`."""
         if worker.run is None:
             return False

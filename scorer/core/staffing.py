@@ -50,9 +50,9 @@ class Staffing:
         return any(worker.key == key and worker.may_serve(now) for worker in self._workers.rows.values())
 
     def _room_for_extra(self, line: Line, now: float, effects: list[Effect]) -> bool:
-        """Workers beyond each version's first are at most `slots`, and those that are overdue; the one idle longest elsewhere
-        makes room."""
-        overdue = sum(min(self._slots.own_overdue(key, now), self._limits.slots) for key in self._lines)
+        """Workers beyond each version's first are at most `slots`, and as many again in the place of overdue ones; the one idle
+        longest elsewhere makes room."""
+        overdue = min(self._limits.slots, sum(self._slots.own_overdue(key, now) for key in self._lines))
         live: dict[Key, list[Worker]] = {}
         for worker in self._workers.rows.values():
             if worker.state is not WorkerState.ENDING:

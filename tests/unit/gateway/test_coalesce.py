@@ -362,6 +362,16 @@ def test_a_batch_that_is_away_for_far_longer_than_others_holds_no_slot_but_not_m
     assert c.coalescer.away == 0
 
 
+def test_a_group_is_not_forgotten_while_an_overdue_batch_of_it_is_away() -> None:
+    c = Running()
+    c.offer(item("a", deadline_s=9999))
+    c.coalescer.tick(0.5)
+    for now in (1.0, 700.0, 1400.0):
+        assert c.coalescer.tick(now) == []
+    assert c.coalescer.finish(c.away.pop(), 1401.0, answered=False) == []
+    assert c.coalescer.away == 0
+
+
 def test_one_that_takes_as_long_as_others_do_holds_its_slot() -> None:
     c = Running()
     c.offer(item("a", deadline_s=999))

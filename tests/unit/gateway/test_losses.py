@@ -66,29 +66,56 @@ def test_from_half_of_it_on_his_requests_go_one_at_a_time() -> None:
 
 def test_his_rows_are_kept_apart_for_a_while_after_the_last_loss() -> None:
     losses = Losses(ALLOWED_S)
-    losses.count("a", "m", 0.0, now=0)
+    losses.suspect("a", "m", 9, now=0)
     assert losses.is_apart("a", "m", APART_S)
-    losses.count("a", "m", 0.0, now=APART_S)
+    losses.suspect("a", "m", 9, now=APART_S)
     assert losses.is_apart("a", "m", 2 * APART_S)
     assert not losses.is_apart("a", "m", 2 * APART_S + 0.1)
     assert not losses
 
 
-def test_a_suspect_whose_own_rows_do_no_harm_is_one_no_more() -> None:
+def test_a_suspect_whose_own_rows_do_no_harm_is_apart_no_more_but_a_second_suspicion_counts() -> None:
     losses = Losses(ALLOWED_S)
-    losses.count("a", "m", 0.0, now=0)
+    for _ in range(20):
+        losses.suspect("a", "m", 0.3, now=0)  # all its rows of one run
     losses.clear("a", "m")
+    assert not losses.is_apart("a", "m", 0)
+    losses.suspect("a", "m", 0.3, now=APART_S)
+    losses.clear("a", "m")
+    assert losses.is_apart("a", "m", APART_S), "what was lost was lost"
+    lost = losses.check("a", "m", APART_S)
+    assert lost is not None
+    assert lost.seconds == 0.3
+
+
+def test_a_suspicion_is_forgotten_after_a_minute() -> None:
+    losses = Losses(ALLOWED_S)
+    losses.suspect("a", "m", 0.3, now=0)
+    losses.clear("a", "m")
+    losses.suspect("a", "m", 0.3, now=APART_S + 1)
+    losses.clear("a", "m")
+    assert not losses.is_apart("a", "m", APART_S + 1)
+    assert not losses.is_apart("a", "m", 3 * APART_S)
     assert not losses
-    losses.count("a", "m", 0.1, now=0)
-    losses.count("a", "m", 0.0, now=1)
-    losses.clear("a", "m")
-    assert losses.is_apart("a", "m", 1), "what was lost was lost"
+
+
+def test_a_crash_counts_where_somebodys_rows_were_scored_lately() -> None:
+    losses = Losses(ALLOWED_S)
+    losses.crashed("a", "m", now=0)
+    losses.scored("n", now=0)
+    losses.crashed("a", "m", now=0)
+    assert not losses
+    losses.scored("m", now=0)
+    losses.crashed("a", "m", now=APART_S)
+    assert losses.is_apart("a", "m", APART_S)
+    losses.crashed("b", "m", now=APART_S + 1)
+    assert not losses.is_apart("b", "m", APART_S + 1)
 
 
 def test_an_innocent_is_kept_apart_for_a_minute_and_not_for_as_long_as_the_one_it_was_seen_beside() -> None:
     losses = Losses(ALLOWED_S)
     losses.count("harmful", "m", MOST * ALLOWED_S, now=0)
-    losses.count("innocent", "m", 0.0, now=0)
+    losses.suspect("innocent", "m", 9, now=0)
     later = APART_S + 1
     assert losses.is_apart("harmful", "m", later)
     assert not losses.is_apart("innocent", "m", later)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from joserfc.jwk import OKPKey
 
 from gateway.core.pods import RETRY_MOST, Pods
@@ -66,34 +64,6 @@ def test_equally_loaded_pods_take_turns() -> None:
     p = pods("a", "b", "c")
     chosen = [p.choose(frozenset("abc"), 0) for _ in range(300)]
     assert {pod.address: chosen.count(pod) for pod in p.by_address.values()} == {"a": 100, "b": 100, "c": 100}
-
-
-@given(st.lists(st.integers(1, 64), min_size=60, max_size=200))
-def test_of_batches_that_differ_equally_loaded_pods_are_given_as_many_rows(batches: list[int]) -> None:
-    p = pods("a", "b", "c")
-    total = dict.fromkeys("abc", 0)
-    for rows in batches:
-        pod = p.choose(frozenset("abc"), 0, rows=rows)
-        assert pod is not None
-        total[pod.address] += rows
-    assert max(total.values()) - min(total.values()) <= 3 * 64
-
-
-def test_of_equally_loaded_pods_one_with_twice_the_workers_is_given_twice_as_much() -> None:
-    p = pods("a", "b")
-    p.by_address["b"].workers = 2
-    chosen = [p.choose(frozenset("ab"), 0) for _ in range(300)]
-    assert chosen.count(p.by_address["b"]) == pytest.approx(200, abs=5)
-
-
-def test_a_pod_that_was_away_is_given_no_more_than_its_turn_after_some_hundred_batches() -> None:
-    p = pods("a", "b")
-    for _ in range(10_000):
-        p.choose(frozenset("a"), 0)
-    first = [p.choose(frozenset("ab"), 0) for _ in range(200)]
-    assert first.count(p.by_address["b"]) < 180
-    then = [p.choose(frozenset("ab"), 0) for _ in range(200)]
-    assert then.count(p.by_address["b"]) == pytest.approx(100, abs=5)
 
 
 def test_a_lost_pod_is_avoided() -> None:

@@ -115,9 +115,9 @@ def test_a_run_that_hangs_and_for_which_nobody_waits_is_ended() -> None:
 def test_whose_time_is_up_in_a_run_that_others_share_is_not_blamed() -> None:
     pod = warm(slots=1)
     pod.call(9.0)
-    _, innocent = pod.call(HANGS), pod.call(1.0, within_s=0.3)
+    _, innocent = pod.call(HANGS), pod.call(1.0, within_s=0.4)
     pod.finish(next(iter(pod.running)))
-    pod.now += 0.3
+    pass_time(pod, 0.4)
     pod.do(pod.pool.expire(innocent, pod.now))
     assert isinstance(pod.answers[-1].refused, SetAsideError)
 
@@ -217,3 +217,48 @@ def test_rows_that_end_workers_again_and_again_leave_others_their_turn() -> None
                 pod.finish(worker)
         assert good in [answer.call for answer in pod.answers]
     assert killed >= 8
+
+
+def test_who_has_no_time_left_is_not_blamed_for_a_machine_that_stood_still() -> None:
+    pod = warm(slots=1)
+    call = pod.call(1.0, within_s=0.05)
+    pod.now += 2.0
+    pod.do(pod.pool.expire(call, pod.now))
+    assert not isinstance(pod.answers[0].refused, OverdueError)
+
+
+def test_slow_runs_of_one_version_are_not_ended_for_another_that_finds_a_slot() -> None:
+    pod = Pod(slots=2, keys=(A, B))
+    pod.start()
+    for _ in range(3):
+        pod.call(HANGS, key=A, within_s=100, share=ALONE)
+        pass_time(pod, 1.0)
+    pod.call(1.0, key=B)
+    pod.call(2.0, key=B, share=ALONE)
+    pass_time(pod, 1.0)
+    assert [run.key for run in pod.running.values()] == [A, A, A]
+
+
+@pytest.mark.parametrize("versions", [1, 2, 5])
+def test_rows_that_hang_in_every_version_take_no_more_workers_than_slots_and_as_many_again(versions: int) -> None:
+    keys = tuple((f"m{number}", "1") for number in range(versions))
+    pod = Pod(slots=3, keys=keys)
+    pod.start()
+    for _ in range(6):
+        for key in keys:
+            pod.call(HANGS, key=key, within_s=100, share=ALONE)
+        pass_time(pod, 1.0)
+        assert len(pod.pool.workers) <= versions + 2 * 3
+
+
+def test_a_run_that_may_not_be_repeated_is_not_ended_beside_others_that_hang() -> None:
+    pod = warm(slots=1)
+    pod.pool.lines[A].retry = False
+    calls = []
+    for _ in range(3):
+        calls.append(pod.call(HANGS, within_s=100, share=ALONE))
+        pass_time(pod, 1.0)
+    pod.call(1.0)
+    pass_time(pod, 2.0)
+    assert all(call.open for call in calls)
+    assert not pod.ended
