@@ -203,7 +203,7 @@ def devkit(*arguments: str) -> list[str]:
 
 
 def _run_devkit(*arguments: str) -> str:
-    if not (CHECKOUT / "devkit").is_dir():
+    if not (CHECKOUT / "dev").is_file():
         raise UsageError("--stack needs a checkout of scoregate (it runs ./dev); use --url elsewhere")
     try:
         done = subprocess.run(

@@ -23,19 +23,26 @@ def _settings_help() -> str:
     return "\n".join(lines)
 
 
+def _refused(why: str) -> int:
+    print(f"gateway: {why}", file=sys.stderr)
+    return 2
+
+
 def _check_policy(file: str) -> int:
     path = Path(file)
     try:
         policy = read_policy(path.read_text(encoding="utf-8"), path.name)
     except UnicodeDecodeError:
-        print(f"gateway: {path.name} is not text in UTF-8", file=sys.stderr)
-        return 2
-    except (OSError, ValueError) as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        return 2
-    counts = ((len(policy.grants), "grant"), (len(policy.callers), "caller"), (len(policy.client_apps), "client app"))
-    grants, callers, apps = (f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts)
-    print(f"{path.name} can be used: {grants}; limits of {callers} and {apps} beside the defaults")
+        return _refused(f"{file} is not text in UTF-8")
+    except OSError as error:
+        return _refused(f"{file} cannot be read: {error.strerror}")
+    except ValueError as error:
+        return _refused(str(error))
+    limited = len(policy.callers) + len(policy.client_apps)
+    print(
+        f"{path.name} can be used: {len(policy.grants)} grants; {limited} callers and apps with limits of their own;"
+        f" {len(policy.models)} rules of models"
+    )
     return 0
 
 

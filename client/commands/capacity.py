@@ -320,4 +320,7 @@ def _show(found: Found) -> None:
             if number is not None
         ]
         most = " at most" if found.at_least else ""
+        if not parts:
+            screen.print("what a rate takes is known with --gateway and --scorer (internal addresses), or --stack")
+            return
         screen.print(f"for {one.rate_per_s:g}/s, at 70 % of that:{most} {', '.join(parts)}")

@@ -57,7 +57,7 @@ def try_model(
     [dim]scoregate try boston.rds --sample boston.csv[/dim]
     [dim]scoregate try loan-payment/[/dim]
     """
-    if not (CHECKOUT / "devkit").is_dir():
+    if not (CHECKOUT / "dev").is_file():
         raise UsageError("try runs a local stack and needs a checkout of scoregate; package and publish work without")
     if model.is_dir():
         if sample is not None or name is not None:

@@ -106,7 +106,7 @@ class Losses:
         self._leak(lost, now)
         if lost.seconds >= self._allowed_s:
             wait_ms = int(1000 * (lost.seconds - self._allowed_s) * _PERIOD_S / self._allowed_s) + 1
-            raise self._refusal(f"try again in {wait_ms} ms", max(wait_ms, _BUSY_MS))
+            raise self._refusal(f"yours are taken again in {wait_ms} ms", max(wait_ms, _BUSY_MS))
         if another and lost.in_flight and lost.seconds >= self._allowed_s / 2:
             raise self._refusal("for now one request of yours at a time is scored by this model", _BUSY_MS)
         return lost
@@ -121,7 +121,7 @@ class Losses:
 
     def _refusal(self, detail: str, wait_ms: int) -> TooManyRequestsError:
         return TooManyRequestsError(
-            f"rows of yours crash R or keep it for far longer than others do; {detail}",
+            f"rows of yours crash R or keep it for far longer than others do: send other rows; {detail}",
             retry_after_ms=wait_ms,
             reason="harmful_rows",
         )

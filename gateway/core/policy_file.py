@@ -119,7 +119,7 @@ class _Reader:
         grants = self.grants(keys["grants"], admission) if "grants" in keys else ()
         if "grants" not in keys:
             self.wrong(root, "grants is missing: it says which role or scope may score which models")
-        callers, client_apps = self.callers(keys["callers"]) if "callers" in keys else ({}, {})
+        callers, client_apps = self.callers(keys["callers"], admission) if "callers" in keys else ({}, {})
         defaults = LimitSet()
         if "defaults" in keys:
             defaults = self.limits(self.mapping(keys["defaults"], "defaults", _LIMIT_KEYS))
@@ -173,7 +173,7 @@ class _Reader:
             found.append(GrantRule(models=models, role=role, scope=scope, limits=self.limits(keys)))
         return tuple(found)
 
-    def callers(self, node: yaml.Node) -> tuple[dict[str, LimitSet], dict[str, LimitSet]]:
+    def callers(self, node: yaml.Node, admission: TokenAdmission) -> tuple[dict[str, LimitSet], dict[str, LimitSet]]:
         callers: dict[str, LimitSet] = {}
         apps: dict[str, LimitSet] = {}
         for item in self.items(node, "callers"):
@@ -188,6 +188,8 @@ class _Reader:
                 self.caller(keys["caller"], limits, callers)
             elif app := self.matching(keys["client_app"], _GUID, _APP):
                 self.put(keys["client_app"], app.lower(), limits, apps)
+                if admission.client_apps is not None and app.lower() not in admission.client_apps:
+                    self.wrong(keys["client_app"], f"no token of {app} is taken: it is not among admit's client_apps")
         return callers, apps
 
     def caller(self, node: yaml.Node, limits: LimitSet, into: dict[str, LimitSet]) -> None:
