@@ -75,7 +75,7 @@ class _Base:
             )
         if rows_per_request < 1 or concurrency < 1:
             raise ValueError("rows_per_request and concurrency are at least 1")
-        self.url = url.rstrip("/")
+        self.url = url.rstrip("/").removesuffix("/v1")  # as some write it: paths are added here
         self._credential = credential
         self._retry = retry
         self._rows_per_request = rows_per_request

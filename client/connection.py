@@ -197,13 +197,18 @@ class StackState(msgspec.Struct):
     store: str | None = None
 
 
+def is_checkout() -> bool:
+    """Whether this runs from one; an installed client has a devkit beside it, but no ./dev."""
+    return (CHECKOUT / "devkit").is_dir() and CHECKOUT.name not in {"site-packages", "dist-packages"}
+
+
 def devkit(*arguments: str) -> list[str]:
     """The command line of `./dev …` for the Python that runs this."""
     return [sys.executable, "-m", "devkit", *arguments]
 
 
 def _run_devkit(*arguments: str) -> str:
-    if not (CHECKOUT / "dev").is_file():
+    if not is_checkout():
         raise UsageError("--stack needs a checkout of scoregate (it runs ./dev); use --url elsewhere")
     try:
         done = subprocess.run(

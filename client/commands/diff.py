@@ -47,7 +47,8 @@ def diff(
             out(line)
         if not after.signature.takes_all_that(before.signature):
             out(
-                f"{new} does not take all that {old} takes: it serves by default only after scoregate promote {model} {new}"
+                f"{new} does not take all that {old} takes:"
+                f" it serves by default only after scoregate promote {model} {new} --store …"
             )
         if data is None:
             return

@@ -48,4 +48,6 @@ def publish(
     if to.is_new:
         say(f"{to.url} was not there and is a new store: a scorer reads it if its SCORER_STORE_URL says so")
     if published.promoted not in {None, published.version}:
-        say(f"{published.promoted} was promoted and goes on serving by default: scoregate promote {published.name} …")
+        say(
+            f"{published.promoted} was promoted and goes on serving by default: scoregate promote {published.name} … --store …"
+        )

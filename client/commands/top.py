@@ -109,7 +109,7 @@ def _models(seen: Overview) -> Table:
 
 
 def _pods(seen: Overview) -> Table:
-    table = _table("scorer pod", "workers", "busy", "demand", "rows wait", "oldest ms", "memory", "died")
+    table = _table("scorer pod", "workers", "busy", "demand", "rows wait", "oldest ms", "memory", "died since start")
     for pod in seen.pods:
         name = escape(pod.address.removeprefix("http://"))
         if not pod.answers:

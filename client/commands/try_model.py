@@ -19,7 +19,7 @@ import msgspec
 import typer
 
 from client.commands.package import make_package, name_of
-from client.connection import CHECKOUT, UsageError, devkit, stack_state
+from client.connection import CHECKOUT, UsageError, devkit, is_checkout, stack_state
 from client.errors import ClientError
 from client.examples import example_inputs, example_rows
 from client.store import Store, read_package
@@ -57,7 +57,7 @@ def try_model(
     [dim]scoregate try boston.rds --sample boston.csv[/dim]
     [dim]scoregate try loan-payment/[/dim]
     """
-    if not (CHECKOUT / "dev").is_file():
+    if not is_checkout():
         raise UsageError("try runs a local stack and needs a checkout of scoregate; package and publish work without")
     if model.is_dir():
         if sample is not None or name is not None:

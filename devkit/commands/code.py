@@ -23,7 +23,7 @@ def test(
     """
     Run the tests: `./dev test [unit|service|stack|r|compose] [pytest's own arguments]`; all but compose if none is named.
 
-    unit: pure, seconds. service: real sockets, fake neighbours. stack: real R, Redis and MSAL. r: testthat.
+    unit: pure, a minute or two. service: real sockets, fake neighbours. stack: real R, Redis and MSAL. r: testthat.
     compose: builds compose.yaml's images and runs them with the command in COMPOSE, by default `docker compose`.
 
     One file: `./dev test tests/unit/shared/test_settings.py`.

@@ -147,6 +147,12 @@ def test_a_version_that_is_named_is_the_one_that_scores(make: Make, gateway: Fak
     assert gateway.paths == ["POST /v1/models/adder/versions/1/score"]
 
 
+def test_a_url_may_end_where_paths_begin(gateway: FakeGateway) -> None:
+    for end in ("/", "/v1", "/v1/"):
+        with Client(gateway.url + end, credential=StaticToken(TOKEN)) as client:
+            assert client.models()
+
+
 def test_models_and_one_model_are_described_with_their_signature(make: Make) -> None:
     client = make()
     assert [(m.model, m.version, m.versions) for m in client.models()] == [

@@ -495,8 +495,10 @@ def test_a_local_stack_needs_its_name_alone(
     missing = run("models", "--stack", "other")
     assert missing.code == 2
     assert "other is not running" in missing.err
-    monkeypatch.setattr(connection, "CHECKOUT", tmp_path / "elsewhere")
-    assert "--stack needs a checkout" in run("models", "--stack", "mine").err
+    (tmp_path / "site-packages" / "devkit").mkdir(parents=True)
+    for elsewhere in ("elsewhere", "site-packages"):
+        monkeypatch.setattr(connection, "CHECKOUT", tmp_path / elsewhere)
+        assert "--stack needs a checkout" in run("models", "--stack", "mine").err
 
 
 def test_of_a_local_stack_every_scorer_is_watched(
