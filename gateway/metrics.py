@@ -38,9 +38,9 @@ class Metrics:
         self.registry.register(self.stages)
         self.registry.register(self.request_seconds)
         self.rows_per_call = Buckets(
-            "scoregate_rows_per_call", "Rows in each call to a scorer.", ("model",), bounds=_ROWS
+            "scoregate_rows_per_call", "Rows in each call that a scorer answered.", ("model",), bounds=_ROWS
         )
-        self.calls = Counts("scoregate_scorer_calls", "Calls to a scorer.", ("model",))
+        self.calls = Counts("scoregate_scorer_calls", "Calls that a scorer answered.", ("model",))
         self.saved = Counts("scoregate_r_calls_saved", "Requests that shared a call with an earlier one.", ("model",))
         for metric in (self.rows_per_call, self.calls, self.saved):
             self.registry.register(metric)
@@ -117,7 +117,7 @@ class Metrics:
             self.demand.labels(version[0]).inc(seconds)
 
     def batch(self, model: str, rows: int, items: int) -> None:
-        """A batch of `items` requests with `rows` rows left for a scorer."""
+        """A scorer answered a batch of `rows` rows, of which `items` requests need no other call."""
         self.rows_per_call.observe(model, rows)
         self.calls.add(model)
-        self.saved.add(model, items - 1)
+        self.saved.add(model, max(0, items - 1))

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.caller import Caller
-from gateway.core.coalesce import Item
+from gateway.core.coalesce import Item, Place
 from gateway.core.contract import Contract
 from gateway.core.contract.tokens import Steps
 from gateway.core.stages import Clock, MarkedClock, server_timing
@@ -44,6 +45,7 @@ from shared.errors import (
 )
 from shared.wire import Frame, WireError
 
+T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
 _TIMEOUT = CLIENT_TIMEOUT_HEADER.encode()
 #: What comes back, or would have: what was late is known of these.
@@ -67,14 +69,16 @@ class Form(Protocol):
         """Headers and body of the answer; raises WireError where the frame is not the signature's."""
 
 
-async def in_steps(steps: Steps[Any]) -> Any:
-    """The generator's result, with the event loop free between its steps."""
+async def in_steps(steps: Steps[Any], deadline_s: float) -> Any:
+    """The generator's result, with the event loop free between its steps. Raises DeadlineExceededError, a step late at most."""
     while True:
         try:
             next(steps)
         except StopIteration as stop:
             return stop.value
         await asyncio.sleep(0)
+        if time.monotonic() > deadline_s:
+            raise DeadlineExceededError
 
 
 def _must_be_there(scope: Scope) -> None:
@@ -93,9 +97,13 @@ async def _decided(ticket: Ticket, deadline_s: float) -> Fields:
     """As `Ticket.admitted`, but not beyond the deadline: raises DeadlineExceededError."""
     if not ticket.undecided:
         return await ticket.admitted()
+    return await _in_time(ticket.admitted(), deadline_s)
+
+
+async def _in_time(work: Awaitable[T], deadline_s: float) -> T:
     try:
         async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
-            return await ticket.admitted()
+            return await work
     except TimeoutError as error:
         raise DeadlineExceededError from error
 
@@ -200,12 +208,12 @@ class Pipeline:
         request = request_id(scope)
         key, limits, contract = asked.caller.key, asked.grant.limits, asked.contract
         form.content_type(headers)
-        within_s = max(0.001, deadline_s - time.monotonic())
         body = None if b"content-encoding" in headers else scope["state"].pop("body", None)
-        frame, wanted = await self._read(form, asked, headers, receive, within_s, clock, body)
+        frame, wanted = await self._read(form, asked, headers, receive, deadline_s, clock, body)
         scope["state"]["rows"] = frame.rows
         _must_be_there(scope)
         clock.enter("admit", time.monotonic())
+        place = self._place(asked, frame.rows, deadline_s)
         lease_ms = max(1, int((deadline_s - time.monotonic()) * 1000))
         rows = contract.cost_rows(frame)
         answered: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
@@ -221,7 +229,7 @@ class Pipeline:
             )
             if self.tracing is not None:
                 waiting.trace = self.tracing.waits(scope, asked.served.entry.version, frame.rows)
-            item = Item(self.forwarder.place(asked.place, asked.own_place), frame, deadline_s, waiting)
+            item = Item(place, frame, deadline_s, waiting)
             scope["state"]["on_client_left"] = lambda: self.forwarder.leave(item)
             try:
                 scored = await self.forwarder.score(item)
@@ -240,13 +248,13 @@ class Pipeline:
                 except StopIteration as stop:  # as most end after one step, they cost no coroutine
                     out, content = stop.value
                 else:
-                    out, content = await in_steps(steps)
+                    out, content = await in_steps(steps, deadline_s)
             except WireError as error:
                 raise UpstreamError from error
         if ticket.returned is not None:  # the caller's next request may come to another process
             await asyncio.wait((ticket.returned,), timeout=_RETURNS_WITHIN_S)
         if len(content) >= LEAST_BYTES:
-            encoding, content = await compressed(content, headers.get(b"accept-encoding", b""))
+            encoding, content = await _in_time(compressed(content, headers.get(b"accept-encoding", b"")), deadline_s)
             out += encoding
         clock.end(time.monotonic())
         return [
@@ -258,13 +266,20 @@ class Pipeline:
             (b"server-timing", server_timing(clock.spent_s)),
         ], content
 
+    def _place(self, asked: Asked, rows: int, deadline_s: float) -> Place:
+        """Where so many rows wait. Raises OverloadedError where they could not be back in time: before they are charged."""
+        place = self.forwarder.place(asked.place, asked.own_place)
+        if rows > 1:  # of one row it was asked before its body was read
+            self.forwarder.check(place, deadline_s, rows)
+        return place
+
     async def _read(
         self,
         form: Form,
         asked: Asked,
         headers: dict[bytes, bytes],
         receive: Receive,
-        within_s: float,
+        deadline_s: float,
         clock: Clock,
         body: bytes | None,
     ) -> tuple[Frame, Any]:
@@ -285,12 +300,13 @@ class Pipeline:
                     return found
                 with self._bodies.of(key) as room:
                     room.hold(len(body))
-                    frame, wanted = await in_steps(steps)
+                    frame, wanted = await in_steps(steps, deadline_s)
             else:
                 with self._bodies.of(key) as room:
-                    body = await self._receive(asked, headers, receive, within_s, room)
+                    left_s = max(0.001, deadline_s - time.monotonic())
+                    body = await self._receive(asked, headers, receive, left_s, room)
                     clock.enter("validate", time.monotonic())
-                    frame, wanted = await in_steps(form.read(asked.contract, body, headers))
+                    frame, wanted = await in_steps(form.read(asked.contract, body, headers), deadline_s)
         except (InvalidDataError, MalformedRequestError, PayloadTooLargeError):
             # Refused data costs one call and no rows, so that nobody can have unlimited work done by sending nonsense.
             clock.enter("admit", time.monotonic())

@@ -84,8 +84,8 @@ class Waiting(msgspec.Struct, eq=False):
 class Forwarder:
     """The coalescer of one process at work.
 
-    `on_batch(model, rows, items)` is told of every batch that was away. `on_departed` is called when what was to leave has left: R
-    works, and what nobody waits for is in nobody's way.
+    `on_batch(model, rows, items)` is told of every batch that was answered: its rows, and its items that R has done with.
+    `on_departed` is called when what was to leave has left: R works, and what nobody waits for is in nobody's way.
     """
 
     def __init__(
@@ -161,12 +161,12 @@ class Forwarder:
         if not item.reply.answer.done():
             item.reply.answer.set_exception(ClientDisconnectedError())
 
-    def check(self, place: Place, deadline_s: float) -> None:
-        """Raise OverloadedError or TooManyRequestsError where an item of one row would be refused now."""
+    def check(self, place: Place, deadline_s: float, rows: int = 1) -> None:
+        """Raise OverloadedError or TooManyRequestsError where an item of so many rows would be refused now."""
         now = time.monotonic()
         if self._losses:
             self._losses.check(place.caller, place.group, now, another=True)
-        self.coalescer.check(place, deadline_s, now)
+        self.coalescer.check(place, deadline_s, now, rows)
 
     def place(self, shared: Place, own: Place) -> Place:
         """Where a caller's rows wait: with those of others, or, where they have cost R much of late, among its own."""
@@ -282,8 +282,8 @@ class Forwarder:
         except (NoAnswerError, VersionNotHereError) as error:
             self._again(batch, pod.address, error)
             return None
-        finally:  # not before it has left
-            self._on_batch(entry.model, batch.rows, len(sizes))
+        again = sum(error.code in _OVERDUE for error in answer.errors)  # these cost calls of their own
+        self._on_batch(entry.model, batch.rows, len(sizes) - again)
         self.coalescer.learn(batch.group, batch.rows, times.predict_s)
         return answer, times
 

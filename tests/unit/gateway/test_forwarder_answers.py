@@ -463,6 +463,19 @@ async def test_rows_that_are_slow_by_right_are_scored_and_share_no_run_with_othe
     assert at_work.place(shared, own) is shared
 
 
+async def test_a_batch_is_told_of_once_it_is_answered_and_of_what_is_sent_again_when_that_is() -> None:
+    told: list[tuple[str, int, int]] = []
+    at_work = forwarder(FakePods(["lose"]), on_batch=lambda *batch: told.append(batch))
+    outcomes = [Outcome([1.0]), Outcome([2.0]), Outcome([3.0])]
+    await asyncio.gather(*(ask(at_work, one) for one in outcomes))
+    assert [one.got for one in outcomes] == [[2.0], [4.0], [6.0]]
+    assert told == [("m", 1, 1)] * 3, "each request counts once, however often its batch was lost"
+    told.clear()
+    at_work = forwarder(FakePods(["all overdue"]), on_batch=lambda *batch: told.append(batch))
+    await asyncio.gather(*(ask(at_work, Outcome([1.0]), caller=who) for who in "pq"))
+    assert told == [("m", 2, 0), ("m", 1, 1), ("m", 1, 1)]
+
+
 async def test_a_row_that_hangs_alone_is_told_so_before_its_deadline() -> None:
     outcome = Outcome([1.0])
     await ask(forwarder(FakePods(["late"])), outcome)
