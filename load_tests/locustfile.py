@@ -163,7 +163,7 @@ def judge(environment: Environment, **_: Any) -> None:
     errors = tuple(f"{one['msg']} ({one['count']} times)" for one in raised)
     outcome = Outcome(total.num_requests, total.num_failures, total.num_requests - served.num_requests, p95, errors)
     broken = Thresholds(said.max_failures, said.max_p95_ms, said.min_requests).broken(outcome)
-    for line in broken:
+    for line in [*broken, *filter(None, [outcome.note()])]:
         print(f"load test: {line}", file=sys.stderr)
     environment.process_exit_code = 1 if broken else 0
 

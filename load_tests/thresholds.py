@@ -18,6 +18,15 @@ class Outcome:
     p95_ms: float | None
     errors: tuple[str, ...] = ()
 
+    def note(self) -> str | None:
+        """What a reader of a run that passed must know: limits refused some of it."""
+        if not self.refused:
+            return None
+        return (
+            f"{self.refused} of {self.requests} requests were refused by the caller's limits (429): no failure, but it is"
+            " the limits that were measured; raise them (./dev up --rate 1000000/minute; the policy elsewhere)"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:

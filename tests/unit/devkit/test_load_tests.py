@@ -34,6 +34,11 @@ def test_a_spike_is_a_third_of_the_run_and_both_ends_are_quiet() -> None:
     assert during == [5] * 20 + [50] * 20 + [5] * 20
 
 
+def test_that_limits_refused_some_of_it_is_said() -> None:
+    assert Outcome(100, 0, 0, 9.0).note() is None
+    assert (Outcome(100, 0, 90, 9.0).note() or "").startswith("90 of 100 requests were refused by the caller's limits")
+
+
 GOOD = Outcome(requests=100, failures=0, refused=10, p95_ms=20.0)
 
 
