@@ -18,7 +18,9 @@ MAX_FIELDS: Final = 100
 #: Fields that say how the body is framed: the parser has decided by them.
 FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 #: Fields that two readers could read in two ways if they came twice (RFC 9110, 5.3; RFC 9112, 6.3).
-_ONCE: Final = frozenset({b"host", b"authorization", b"content-type", b"content-encoding", *FRAMING})
+_ONCE: Final = frozenset(
+    {b"host", b"authorization", b"content-type", b"content-encoding", b"x-request-timeout-ms", *FRAMING}
+)
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 
 
